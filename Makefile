@@ -1,0 +1,82 @@
+# holdfast. `make help` lists the targets.
+#
+# The default build is pure Go. dpd's real ports need DPDK (libdpdk-dev) and cgo: the tag dpdk, set here where it belongs.
+SHELL := /bin/bash
+.DEFAULT_GOAL := help
+
+# go-dpdk's cgo lines carry flags that Go's own list doesn't allow.
+export CGO_CFLAGS_ALLOW := -mrtm
+export CGO_LDFLAGS_ALLOW := -Wl,--(?:no-)?whole-archive
+
+PURE := CGO_ENABLED=0 go
+HAVE_DPDK := $(shell pkg-config --exists libdpdk 2>/dev/null && echo yes)
+
+.PHONY: help setup build run demo test test-quick test-vm sim bench lint fmt tidy tidy-check generate generate-check clean
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+setup: ## install what is missing (Debian packages, as root); otherwise say what is missing and what works without it
+	@.ci/setup
+
+build: ## build every program into bin/ (dpd with DPDK where libdpdk-dev is installed)
+	@mkdir -p bin
+	$(PURE) build -o bin/ ./services/... ./gateway/... ./e2e/...
+ifeq ($(HAVE_DPDK),yes)
+	CGO_ENABLED=1 go build -tags dpdk -o bin/dpd ./dpd
+else
+	$(PURE) build -o bin/dpd ./dpd
+	@echo "build: no libdpdk: bin/dpd has no real ports (make setup installs it)"
+endif
+
+run: ## set-up, build, and a lab with client, router, three dpds and two real servers until Ctrl-C
+	@.ci/setup
+	@$(MAKE) --no-print-directory build
+	@bin/lab up $(LAB_FLAGS)
+
+demo: ## kill data planes under 200 connections, none may break; SYNC=off is the negative control, which must break some
+	@.ci/setup
+	@$(MAKE) --no-print-directory build
+	@SYNC=$(SYNC) bin/demo $(DEMO_FLAGS)
+
+test: ## everything: formatting, vet, unit tests (race, shuffle), pure build, DPDK on vdevs, mocked and lab end to end
+	@.ci/test
+
+test-quick: ## formatting, vet and the unit tests alone
+	@.ci/test quick
+
+test-vm: ## hardware steering: dpd's rte_flow rules in a QEMU machine with net_tap
+	@.ci/setup
+	@$(MAKE) --no-print-directory build
+	@bin/vm $(VM_FLAGS)
+
+sim: ## the long form of the deterministic simulation of session sync
+	HOLDFAST_SIM=long go test -count=1 -timeout 60m -run 'Sim|Mutant|Invariant' ./dpd/internal/syncer/...
+
+bench: ## the benchmarks of the goals with their baselines, as one table and .bench/latest.json
+	@.ci/setup
+	@.ci/bench $(BENCH_FLAGS)
+
+lint: ## gofmt, vet with and without the tag dpdk, dependency rules; golangci-lint where it is installed
+	@.ci/lint
+
+fmt: ## format the Go files
+	@gofmt -w $$(git ls-files --cached --others --exclude-standard '*.go')
+
+tidy: ## go mod tidy for both modules
+	go mod tidy
+	cd dpd/godpdk && go mod tidy
+
+tidy-check: ## fail if go mod tidy would change something
+	go mod tidy -diff
+	cd dpd/godpdk && go mod tidy -diff
+
+generate: ## regenerate proto/gen and the mocks
+	@proto/generate.sh
+
+generate-check: ## fail if generated files differ from what their sources give
+	@proto/generate.sh
+	@changed=$$(git status --porcelain -- proto/gen); if [ -n "$$changed" ]; then echo "$$changed"; echo "generate-check: run make generate and commit"; exit 1; fi
+
+clean: ## remove what the targets above made in this folder
+	rm -rf bin .bench .cache
