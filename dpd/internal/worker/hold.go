@@ -1,0 +1,53 @@
+package worker
+
+import (
+	"github.com/holdfast-lb/holdfast/dpd/internal/flow"
+	"github.com/holdfast-lb/holdfast/dpd/internal/port"
+)
+
+// Bounds of the packets that wait for the answer to a QUERY.
+const (
+	holdMax = 64 // packets of one worker
+	holdMS  = 20 // milliseconds
+)
+
+// hold keeps packets of unknown sessions while the peers are asked. It owns them.
+type hold struct {
+	pkt [holdMax]port.Packet
+	key [holdMax]flow.Key
+	due [holdMax]uint32 // tick at which the wait ends
+	n   int
+}
+
+// add takes the packet over, or reports false when there is no room and the caller still owns it.
+func (h *hold) add(p port.Packet, k *flow.Key, now uint32) bool {
+	if h.n == holdMax {
+		return false
+	}
+	h.pkt[h.n], h.key[h.n], h.due[h.n] = p, *k, now+holdMS
+	h.n++
+	return true
+}
+
+// release moves every packet of k into out, in order of arrival. out must have room for holdMax packets.
+func (h *hold) release(k *flow.Key, out *port.Batch) {
+	h.split(out, func(i int) bool { return h.key[i] == *k })
+}
+
+// expire moves every packet whose wait is over into out.
+func (h *hold) expire(now uint32, out *port.Batch) {
+	h.split(out, func(i int) bool { return int32(now-h.due[i]) >= 0 })
+}
+
+// split moves the packets that leave says into out and closes the gaps, so that the order of the rest stays.
+func (h *hold) split(out *port.Batch, leave func(int) bool) {
+	keep := 0
+	for i := range h.n {
+		if leave(i) && out.Push(h.pkt[i]) {
+			continue
+		}
+		h.pkt[keep], h.key[keep], h.due[keep] = h.pkt[i], h.key[i], h.due[i]
+		keep++
+	}
+	h.n = keep
+}

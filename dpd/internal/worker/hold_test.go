@@ -1,0 +1,93 @@
+package worker
+
+import (
+	"testing"
+	"time"
+
+	"github.com/holdfast-lb/holdfast/dpd/internal/flow"
+	"github.com/holdfast-lb/holdfast/dpd/internal/port"
+)
+
+func held(h *hold) (refs []uintptr) {
+	for i := range h.n {
+		refs = append(refs, h.pkt[i].Ref)
+	}
+	return refs
+}
+
+func TestReleaseGivesThePacketsOfTheKeyInOrder(t *testing.T) {
+	var h hold
+	a, b := flow.Key{Meta: 1}, flow.Key{Meta: 2}
+	for i, k := range []*flow.Key{&a, &b, &a, &b} {
+		h.add(port.Packet{Ref: uintptr(i)}, k, 100)
+	}
+	var out port.Batch
+	h.release(&a, &out)
+	if out.N != 2 || out.Pkt[0].Ref != 0 || out.Pkt[1].Ref != 2 {
+		t.Errorf("released %d: %v", out.N, out.Pkt[:out.N])
+	}
+	if r := held(&h); len(r) != 2 || r[0] != 1 || r[1] != 3 {
+		t.Errorf("still held: %v", r)
+	}
+}
+
+func TestExpireTakesOnlyWhatIsDueAlsoAcrossTheWrapOfTheTick(t *testing.T) {
+	var h hold
+	var k flow.Key
+	h.add(port.Packet{Ref: 1}, &k, 0xffff_fff8)
+	h.add(port.Packet{Ref: 2}, &k, 4)
+	var out port.Batch
+	early := uint32(0xffff_fff8)
+	h.expire(early+holdMS-1, &out)
+	if out.N != 0 {
+		t.Fatalf("%d packets gave up too early", out.N)
+	}
+	var later port.Batch
+	start := uint32(0xffff_fff8)
+	h.expire(start+holdMS, &later)
+	if later.N != 1 || later.Pkt[0].Ref != 1 || h.n != 1 {
+		t.Errorf("gave up %d, still held %d", later.N, h.n)
+	}
+}
+
+func TestAFullHoldRefusesAndTheCallerKeepsThePacket(t *testing.T) {
+	var h hold
+	var k flow.Key
+	for range holdMax {
+		if !h.add(port.Packet{}, &k, 0) {
+			t.Fatal("refused while there was room")
+		}
+	}
+	if h.add(port.Packet{}, &k, 0) || h.n != holdMax {
+		t.Errorf("took packet %d", h.n)
+	}
+}
+
+func TestAdaptivePollSleepsLongerTheLongerItIsIdleAndNotAfterWork(t *testing.T) {
+	i := Idle{Policy: Adaptive}
+	for range idleTurns - 1 {
+		if d := i.next(false); d != 0 {
+			t.Fatalf("slept %v at once", d)
+		}
+	}
+	var last time.Duration
+	for range 10 {
+		d := i.next(false)
+		if d < last || d == 0 || d > sleepMax {
+			t.Errorf("slept %v after %v", d, last)
+		}
+		last = d
+	}
+	if last != sleepMax {
+		t.Errorf("longest sleep is %v, want %v", last, sleepMax)
+	}
+	if d := i.next(true); d != 0 {
+		t.Errorf("slept %v after work", d)
+	}
+	if d := i.next(false); d != 0 {
+		t.Errorf("slept %v at the first empty turn after work", d)
+	}
+	if d := (&Idle{Policy: Busy}).next(false); d != 0 {
+		t.Errorf("busy poll slept %v", d)
+	}
+}
