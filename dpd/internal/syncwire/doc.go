@@ -1,0 +1,2 @@
+// Package syncwire is the wire format of session sync.
+package syncwire
