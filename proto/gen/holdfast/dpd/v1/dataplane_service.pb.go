@@ -21,59 +21,6 @@ const (
 	_ = protoimpl.EnforceVersion(protoimpl.MaxVersion - 20)
 )
 
-// WatchKind says why a message of a watch was sent.
-type WatchKind int32
-
-const (
-	// Not given.
-	WatchKind_WATCH_KIND_UNSPECIFIED WatchKind = 0
-	// The first message: the state as it is now.
-	WatchKind_WATCH_KIND_BOOKMARK WatchKind = 1
-	// A change, or the interval passed.
-	WatchKind_WATCH_KIND_UPDATE WatchKind = 2
-)
-
-// Enum value maps for WatchKind.
-var (
-	WatchKind_name = map[int32]string{
-		0: "WATCH_KIND_UNSPECIFIED",
-		1: "WATCH_KIND_BOOKMARK",
-		2: "WATCH_KIND_UPDATE",
-	}
-	WatchKind_value = map[string]int32{
-		"WATCH_KIND_UNSPECIFIED": 0,
-		"WATCH_KIND_BOOKMARK":    1,
-		"WATCH_KIND_UPDATE":      2,
-	}
-)
-
-func (x WatchKind) Enum() *WatchKind {
-	p := new(WatchKind)
-	*p = x
-	return p
-}
-
-func (x WatchKind) String() string {
-	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
-}
-
-func (WatchKind) Descriptor() protoreflect.EnumDescriptor {
-	return file_holdfast_dpd_v1_dataplane_service_proto_enumTypes[0].Descriptor()
-}
-
-func (WatchKind) Type() protoreflect.EnumType {
-	return &file_holdfast_dpd_v1_dataplane_service_proto_enumTypes[0]
-}
-
-func (x WatchKind) Number() protoreflect.EnumNumber {
-	return protoreflect.EnumNumber(x)
-}
-
-// Deprecated: Use WatchKind.Descriptor instead.
-func (WatchKind) EnumDescriptor() ([]byte, []int) {
-	return file_holdfast_dpd_v1_dataplane_service_proto_rawDescGZIP(), []int{0}
-}
-
 // GetInfoRequest asks for everything.
 type GetInfoRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -1550,11 +1497,7 @@ const file_holdfast_dpd_v1_dataplane_service_proto_rawDesc = "" +
 	"\x06status\x18\x02 \x01(\v2\x1b.holdfast.dpd.v1.SyncStatusR\x06status\"8\n" +
 	"\fDrainRequest\x12(\n" +
 	"\x10quiet_timeout_ms\x18\x01 \x01(\rR\x0equietTimeoutMs\"\x0f\n" +
-	"\rDrainResponse*W\n" +
-	"\tWatchKind\x12\x1a\n" +
-	"\x16WATCH_KIND_UNSPECIFIED\x10\x00\x12\x17\n" +
-	"\x13WATCH_KIND_BOOKMARK\x10\x01\x12\x15\n" +
-	"\x11WATCH_KIND_UPDATE\x10\x022\xdc\a\n" +
+	"\rDrainResponse2\xdc\a\n" +
 	"\x10DataplaneService\x12L\n" +
 	"\aGetInfo\x12\x1f.holdfast.dpd.v1.GetInfoRequest\x1a .holdfast.dpd.v1.GetInfoResponse\x12X\n" +
 	"\vApplyConfig\x12#.holdfast.dpd.v1.ApplyConfigRequest\x1a$.holdfast.dpd.v1.ApplyConfigResponse\x12d\n" +
@@ -1581,88 +1524,87 @@ func file_holdfast_dpd_v1_dataplane_service_proto_rawDescGZIP() []byte {
 	return file_holdfast_dpd_v1_dataplane_service_proto_rawDescData
 }
 
-var file_holdfast_dpd_v1_dataplane_service_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
 var file_holdfast_dpd_v1_dataplane_service_proto_msgTypes = make([]protoimpl.MessageInfo, 24)
 var file_holdfast_dpd_v1_dataplane_service_proto_goTypes = []any{
-	(WatchKind)(0),                  // 0: holdfast.dpd.v1.WatchKind
-	(*GetInfoRequest)(nil),          // 1: holdfast.dpd.v1.GetInfoRequest
-	(*GetInfoResponse)(nil),         // 2: holdfast.dpd.v1.GetInfoResponse
-	(*ApplyConfigRequest)(nil),      // 3: holdfast.dpd.v1.ApplyConfigRequest
-	(*ApplyConfigResponse)(nil),     // 4: holdfast.dpd.v1.ApplyConfigResponse
-	(*ApplyMembershipRequest)(nil),  // 5: holdfast.dpd.v1.ApplyMembershipRequest
-	(*ApplyMembershipResponse)(nil), // 6: holdfast.dpd.v1.ApplyMembershipResponse
-	(*ApplyKeysRequest)(nil),        // 7: holdfast.dpd.v1.ApplyKeysRequest
-	(*ApplyKeysResponse)(nil),       // 8: holdfast.dpd.v1.ApplyKeysResponse
-	(*ListSessionsRequest)(nil),     // 9: holdfast.dpd.v1.ListSessionsRequest
-	(*ListSessionsResponse)(nil),    // 10: holdfast.dpd.v1.ListSessionsResponse
-	(*GetSessionRequest)(nil),       // 11: holdfast.dpd.v1.GetSessionRequest
-	(*GetSessionResponse)(nil),      // 12: holdfast.dpd.v1.GetSessionResponse
-	(*DeleteSessionsRequest)(nil),   // 13: holdfast.dpd.v1.DeleteSessionsRequest
-	(*DeleteSessionsResponse)(nil),  // 14: holdfast.dpd.v1.DeleteSessionsResponse
-	(*GetStatsRequest)(nil),         // 15: holdfast.dpd.v1.GetStatsRequest
-	(*Counter)(nil),                 // 16: holdfast.dpd.v1.Counter
-	(*WorkerStats)(nil),             // 17: holdfast.dpd.v1.WorkerStats
-	(*GetStatsResponse)(nil),        // 18: holdfast.dpd.v1.GetStatsResponse
-	(*StartBulkSyncRequest)(nil),    // 19: holdfast.dpd.v1.StartBulkSyncRequest
-	(*StartBulkSyncResponse)(nil),   // 20: holdfast.dpd.v1.StartBulkSyncResponse
-	(*WatchSyncRequest)(nil),        // 21: holdfast.dpd.v1.WatchSyncRequest
-	(*WatchSyncResponse)(nil),       // 22: holdfast.dpd.v1.WatchSyncResponse
-	(*DrainRequest)(nil),            // 23: holdfast.dpd.v1.DrainRequest
-	(*DrainResponse)(nil),           // 24: holdfast.dpd.v1.DrainResponse
-	(*SyncStatus)(nil),              // 25: holdfast.dpd.v1.SyncStatus
-	(*DataPort)(nil),                // 26: holdfast.dpd.v1.DataPort
-	(*SteeringRule)(nil),            // 27: holdfast.dpd.v1.SteeringRule
-	(*Route)(nil),                   // 28: holdfast.dpd.v1.Route
-	(*Service)(nil),                 // 29: holdfast.dpd.v1.Service
-	(*Membership)(nil),              // 30: holdfast.dpd.v1.Membership
-	(*KeySet)(nil),                  // 31: holdfast.dpd.v1.KeySet
-	(*SessionFilter)(nil),           // 32: holdfast.dpd.v1.SessionFilter
-	(*Session)(nil),                 // 33: holdfast.dpd.v1.Session
-	(*Tuple)(nil),                   // 34: holdfast.dpd.v1.Tuple
-	(*NodeLife)(nil),                // 35: holdfast.dpd.v1.NodeLife
+	(*GetInfoRequest)(nil),          // 0: holdfast.dpd.v1.GetInfoRequest
+	(*GetInfoResponse)(nil),         // 1: holdfast.dpd.v1.GetInfoResponse
+	(*ApplyConfigRequest)(nil),      // 2: holdfast.dpd.v1.ApplyConfigRequest
+	(*ApplyConfigResponse)(nil),     // 3: holdfast.dpd.v1.ApplyConfigResponse
+	(*ApplyMembershipRequest)(nil),  // 4: holdfast.dpd.v1.ApplyMembershipRequest
+	(*ApplyMembershipResponse)(nil), // 5: holdfast.dpd.v1.ApplyMembershipResponse
+	(*ApplyKeysRequest)(nil),        // 6: holdfast.dpd.v1.ApplyKeysRequest
+	(*ApplyKeysResponse)(nil),       // 7: holdfast.dpd.v1.ApplyKeysResponse
+	(*ListSessionsRequest)(nil),     // 8: holdfast.dpd.v1.ListSessionsRequest
+	(*ListSessionsResponse)(nil),    // 9: holdfast.dpd.v1.ListSessionsResponse
+	(*GetSessionRequest)(nil),       // 10: holdfast.dpd.v1.GetSessionRequest
+	(*GetSessionResponse)(nil),      // 11: holdfast.dpd.v1.GetSessionResponse
+	(*DeleteSessionsRequest)(nil),   // 12: holdfast.dpd.v1.DeleteSessionsRequest
+	(*DeleteSessionsResponse)(nil),  // 13: holdfast.dpd.v1.DeleteSessionsResponse
+	(*GetStatsRequest)(nil),         // 14: holdfast.dpd.v1.GetStatsRequest
+	(*Counter)(nil),                 // 15: holdfast.dpd.v1.Counter
+	(*WorkerStats)(nil),             // 16: holdfast.dpd.v1.WorkerStats
+	(*GetStatsResponse)(nil),        // 17: holdfast.dpd.v1.GetStatsResponse
+	(*StartBulkSyncRequest)(nil),    // 18: holdfast.dpd.v1.StartBulkSyncRequest
+	(*StartBulkSyncResponse)(nil),   // 19: holdfast.dpd.v1.StartBulkSyncResponse
+	(*WatchSyncRequest)(nil),        // 20: holdfast.dpd.v1.WatchSyncRequest
+	(*WatchSyncResponse)(nil),       // 21: holdfast.dpd.v1.WatchSyncResponse
+	(*DrainRequest)(nil),            // 22: holdfast.dpd.v1.DrainRequest
+	(*DrainResponse)(nil),           // 23: holdfast.dpd.v1.DrainResponse
+	(*SyncStatus)(nil),              // 24: holdfast.dpd.v1.SyncStatus
+	(*DataPort)(nil),                // 25: holdfast.dpd.v1.DataPort
+	(*SteeringRule)(nil),            // 26: holdfast.dpd.v1.SteeringRule
+	(*Route)(nil),                   // 27: holdfast.dpd.v1.Route
+	(*Service)(nil),                 // 28: holdfast.dpd.v1.Service
+	(*Membership)(nil),              // 29: holdfast.dpd.v1.Membership
+	(*KeySet)(nil),                  // 30: holdfast.dpd.v1.KeySet
+	(*SessionFilter)(nil),           // 31: holdfast.dpd.v1.SessionFilter
+	(*Session)(nil),                 // 32: holdfast.dpd.v1.Session
+	(*Tuple)(nil),                   // 33: holdfast.dpd.v1.Tuple
+	(*NodeLife)(nil),                // 34: holdfast.dpd.v1.NodeLife
+	(WatchKind)(0),                  // 35: holdfast.dpd.v1.WatchKind
 }
 var file_holdfast_dpd_v1_dataplane_service_proto_depIdxs = []int32{
-	25, // 0: holdfast.dpd.v1.GetInfoResponse.sync:type_name -> holdfast.dpd.v1.SyncStatus
-	26, // 1: holdfast.dpd.v1.GetInfoResponse.ports:type_name -> holdfast.dpd.v1.DataPort
-	27, // 2: holdfast.dpd.v1.GetInfoResponse.steering_rules:type_name -> holdfast.dpd.v1.SteeringRule
-	28, // 3: holdfast.dpd.v1.GetInfoResponse.routes:type_name -> holdfast.dpd.v1.Route
-	29, // 4: holdfast.dpd.v1.ApplyConfigRequest.services:type_name -> holdfast.dpd.v1.Service
-	30, // 5: holdfast.dpd.v1.ApplyMembershipRequest.membership:type_name -> holdfast.dpd.v1.Membership
-	31, // 6: holdfast.dpd.v1.ApplyKeysRequest.keys:type_name -> holdfast.dpd.v1.KeySet
-	32, // 7: holdfast.dpd.v1.ListSessionsRequest.filter:type_name -> holdfast.dpd.v1.SessionFilter
-	33, // 8: holdfast.dpd.v1.ListSessionsResponse.sessions:type_name -> holdfast.dpd.v1.Session
-	34, // 9: holdfast.dpd.v1.GetSessionRequest.tuple:type_name -> holdfast.dpd.v1.Tuple
-	33, // 10: holdfast.dpd.v1.GetSessionResponse.session:type_name -> holdfast.dpd.v1.Session
-	32, // 11: holdfast.dpd.v1.DeleteSessionsRequest.filter:type_name -> holdfast.dpd.v1.SessionFilter
-	16, // 12: holdfast.dpd.v1.WorkerStats.counters:type_name -> holdfast.dpd.v1.Counter
-	16, // 13: holdfast.dpd.v1.WorkerStats.drops:type_name -> holdfast.dpd.v1.Counter
-	16, // 14: holdfast.dpd.v1.GetStatsResponse.counters:type_name -> holdfast.dpd.v1.Counter
-	17, // 15: holdfast.dpd.v1.GetStatsResponse.workers:type_name -> holdfast.dpd.v1.WorkerStats
-	35, // 16: holdfast.dpd.v1.StartBulkSyncRequest.to:type_name -> holdfast.dpd.v1.NodeLife
-	0,  // 17: holdfast.dpd.v1.WatchSyncResponse.kind:type_name -> holdfast.dpd.v1.WatchKind
-	25, // 18: holdfast.dpd.v1.WatchSyncResponse.status:type_name -> holdfast.dpd.v1.SyncStatus
-	1,  // 19: holdfast.dpd.v1.DataplaneService.GetInfo:input_type -> holdfast.dpd.v1.GetInfoRequest
-	3,  // 20: holdfast.dpd.v1.DataplaneService.ApplyConfig:input_type -> holdfast.dpd.v1.ApplyConfigRequest
-	5,  // 21: holdfast.dpd.v1.DataplaneService.ApplyMembership:input_type -> holdfast.dpd.v1.ApplyMembershipRequest
-	7,  // 22: holdfast.dpd.v1.DataplaneService.ApplyKeys:input_type -> holdfast.dpd.v1.ApplyKeysRequest
-	9,  // 23: holdfast.dpd.v1.DataplaneService.ListSessions:input_type -> holdfast.dpd.v1.ListSessionsRequest
-	11, // 24: holdfast.dpd.v1.DataplaneService.GetSession:input_type -> holdfast.dpd.v1.GetSessionRequest
-	13, // 25: holdfast.dpd.v1.DataplaneService.DeleteSessions:input_type -> holdfast.dpd.v1.DeleteSessionsRequest
-	15, // 26: holdfast.dpd.v1.DataplaneService.GetStats:input_type -> holdfast.dpd.v1.GetStatsRequest
-	19, // 27: holdfast.dpd.v1.DataplaneService.StartBulkSync:input_type -> holdfast.dpd.v1.StartBulkSyncRequest
-	21, // 28: holdfast.dpd.v1.DataplaneService.WatchSync:input_type -> holdfast.dpd.v1.WatchSyncRequest
-	23, // 29: holdfast.dpd.v1.DataplaneService.Drain:input_type -> holdfast.dpd.v1.DrainRequest
-	2,  // 30: holdfast.dpd.v1.DataplaneService.GetInfo:output_type -> holdfast.dpd.v1.GetInfoResponse
-	4,  // 31: holdfast.dpd.v1.DataplaneService.ApplyConfig:output_type -> holdfast.dpd.v1.ApplyConfigResponse
-	6,  // 32: holdfast.dpd.v1.DataplaneService.ApplyMembership:output_type -> holdfast.dpd.v1.ApplyMembershipResponse
-	8,  // 33: holdfast.dpd.v1.DataplaneService.ApplyKeys:output_type -> holdfast.dpd.v1.ApplyKeysResponse
-	10, // 34: holdfast.dpd.v1.DataplaneService.ListSessions:output_type -> holdfast.dpd.v1.ListSessionsResponse
-	12, // 35: holdfast.dpd.v1.DataplaneService.GetSession:output_type -> holdfast.dpd.v1.GetSessionResponse
-	14, // 36: holdfast.dpd.v1.DataplaneService.DeleteSessions:output_type -> holdfast.dpd.v1.DeleteSessionsResponse
-	18, // 37: holdfast.dpd.v1.DataplaneService.GetStats:output_type -> holdfast.dpd.v1.GetStatsResponse
-	20, // 38: holdfast.dpd.v1.DataplaneService.StartBulkSync:output_type -> holdfast.dpd.v1.StartBulkSyncResponse
-	22, // 39: holdfast.dpd.v1.DataplaneService.WatchSync:output_type -> holdfast.dpd.v1.WatchSyncResponse
-	24, // 40: holdfast.dpd.v1.DataplaneService.Drain:output_type -> holdfast.dpd.v1.DrainResponse
+	24, // 0: holdfast.dpd.v1.GetInfoResponse.sync:type_name -> holdfast.dpd.v1.SyncStatus
+	25, // 1: holdfast.dpd.v1.GetInfoResponse.ports:type_name -> holdfast.dpd.v1.DataPort
+	26, // 2: holdfast.dpd.v1.GetInfoResponse.steering_rules:type_name -> holdfast.dpd.v1.SteeringRule
+	27, // 3: holdfast.dpd.v1.GetInfoResponse.routes:type_name -> holdfast.dpd.v1.Route
+	28, // 4: holdfast.dpd.v1.ApplyConfigRequest.services:type_name -> holdfast.dpd.v1.Service
+	29, // 5: holdfast.dpd.v1.ApplyMembershipRequest.membership:type_name -> holdfast.dpd.v1.Membership
+	30, // 6: holdfast.dpd.v1.ApplyKeysRequest.keys:type_name -> holdfast.dpd.v1.KeySet
+	31, // 7: holdfast.dpd.v1.ListSessionsRequest.filter:type_name -> holdfast.dpd.v1.SessionFilter
+	32, // 8: holdfast.dpd.v1.ListSessionsResponse.sessions:type_name -> holdfast.dpd.v1.Session
+	33, // 9: holdfast.dpd.v1.GetSessionRequest.tuple:type_name -> holdfast.dpd.v1.Tuple
+	32, // 10: holdfast.dpd.v1.GetSessionResponse.session:type_name -> holdfast.dpd.v1.Session
+	31, // 11: holdfast.dpd.v1.DeleteSessionsRequest.filter:type_name -> holdfast.dpd.v1.SessionFilter
+	15, // 12: holdfast.dpd.v1.WorkerStats.counters:type_name -> holdfast.dpd.v1.Counter
+	15, // 13: holdfast.dpd.v1.WorkerStats.drops:type_name -> holdfast.dpd.v1.Counter
+	15, // 14: holdfast.dpd.v1.GetStatsResponse.counters:type_name -> holdfast.dpd.v1.Counter
+	16, // 15: holdfast.dpd.v1.GetStatsResponse.workers:type_name -> holdfast.dpd.v1.WorkerStats
+	34, // 16: holdfast.dpd.v1.StartBulkSyncRequest.to:type_name -> holdfast.dpd.v1.NodeLife
+	35, // 17: holdfast.dpd.v1.WatchSyncResponse.kind:type_name -> holdfast.dpd.v1.WatchKind
+	24, // 18: holdfast.dpd.v1.WatchSyncResponse.status:type_name -> holdfast.dpd.v1.SyncStatus
+	0,  // 19: holdfast.dpd.v1.DataplaneService.GetInfo:input_type -> holdfast.dpd.v1.GetInfoRequest
+	2,  // 20: holdfast.dpd.v1.DataplaneService.ApplyConfig:input_type -> holdfast.dpd.v1.ApplyConfigRequest
+	4,  // 21: holdfast.dpd.v1.DataplaneService.ApplyMembership:input_type -> holdfast.dpd.v1.ApplyMembershipRequest
+	6,  // 22: holdfast.dpd.v1.DataplaneService.ApplyKeys:input_type -> holdfast.dpd.v1.ApplyKeysRequest
+	8,  // 23: holdfast.dpd.v1.DataplaneService.ListSessions:input_type -> holdfast.dpd.v1.ListSessionsRequest
+	10, // 24: holdfast.dpd.v1.DataplaneService.GetSession:input_type -> holdfast.dpd.v1.GetSessionRequest
+	12, // 25: holdfast.dpd.v1.DataplaneService.DeleteSessions:input_type -> holdfast.dpd.v1.DeleteSessionsRequest
+	14, // 26: holdfast.dpd.v1.DataplaneService.GetStats:input_type -> holdfast.dpd.v1.GetStatsRequest
+	18, // 27: holdfast.dpd.v1.DataplaneService.StartBulkSync:input_type -> holdfast.dpd.v1.StartBulkSyncRequest
+	20, // 28: holdfast.dpd.v1.DataplaneService.WatchSync:input_type -> holdfast.dpd.v1.WatchSyncRequest
+	22, // 29: holdfast.dpd.v1.DataplaneService.Drain:input_type -> holdfast.dpd.v1.DrainRequest
+	1,  // 30: holdfast.dpd.v1.DataplaneService.GetInfo:output_type -> holdfast.dpd.v1.GetInfoResponse
+	3,  // 31: holdfast.dpd.v1.DataplaneService.ApplyConfig:output_type -> holdfast.dpd.v1.ApplyConfigResponse
+	5,  // 32: holdfast.dpd.v1.DataplaneService.ApplyMembership:output_type -> holdfast.dpd.v1.ApplyMembershipResponse
+	7,  // 33: holdfast.dpd.v1.DataplaneService.ApplyKeys:output_type -> holdfast.dpd.v1.ApplyKeysResponse
+	9,  // 34: holdfast.dpd.v1.DataplaneService.ListSessions:output_type -> holdfast.dpd.v1.ListSessionsResponse
+	11, // 35: holdfast.dpd.v1.DataplaneService.GetSession:output_type -> holdfast.dpd.v1.GetSessionResponse
+	13, // 36: holdfast.dpd.v1.DataplaneService.DeleteSessions:output_type -> holdfast.dpd.v1.DeleteSessionsResponse
+	17, // 37: holdfast.dpd.v1.DataplaneService.GetStats:output_type -> holdfast.dpd.v1.GetStatsResponse
+	19, // 38: holdfast.dpd.v1.DataplaneService.StartBulkSync:output_type -> holdfast.dpd.v1.StartBulkSyncResponse
+	21, // 39: holdfast.dpd.v1.DataplaneService.WatchSync:output_type -> holdfast.dpd.v1.WatchSyncResponse
+	23, // 40: holdfast.dpd.v1.DataplaneService.Drain:output_type -> holdfast.dpd.v1.DrainResponse
 	30, // [30:41] is the sub-list for method output_type
 	19, // [19:30] is the sub-list for method input_type
 	19, // [19:19] is the sub-list for extension type_name
@@ -1688,14 +1630,13 @@ func file_holdfast_dpd_v1_dataplane_service_proto_init() {
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_holdfast_dpd_v1_dataplane_service_proto_rawDesc), len(file_holdfast_dpd_v1_dataplane_service_proto_rawDesc)),
-			NumEnums:      1,
+			NumEnums:      0,
 			NumMessages:   24,
 			NumExtensions: 0,
 			NumServices:   1,
 		},
 		GoTypes:           file_holdfast_dpd_v1_dataplane_service_proto_goTypes,
 		DependencyIndexes: file_holdfast_dpd_v1_dataplane_service_proto_depIdxs,
-		EnumInfos:         file_holdfast_dpd_v1_dataplane_service_proto_enumTypes,
 		MessageInfos:      file_holdfast_dpd_v1_dataplane_service_proto_msgTypes,
 	}.Build()
 	File_holdfast_dpd_v1_dataplane_service_proto = out.File

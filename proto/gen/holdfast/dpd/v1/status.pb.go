@@ -21,6 +21,59 @@ const (
 	_ = protoimpl.EnforceVersion(protoimpl.MaxVersion - 20)
 )
 
+// WatchKind says why a message of a watch was sent.
+type WatchKind int32
+
+const (
+	// Not given.
+	WatchKind_WATCH_KIND_UNSPECIFIED WatchKind = 0
+	// The first message: the state as it is now.
+	WatchKind_WATCH_KIND_BOOKMARK WatchKind = 1
+	// A change, or the interval passed.
+	WatchKind_WATCH_KIND_UPDATE WatchKind = 2
+)
+
+// Enum value maps for WatchKind.
+var (
+	WatchKind_name = map[int32]string{
+		0: "WATCH_KIND_UNSPECIFIED",
+		1: "WATCH_KIND_BOOKMARK",
+		2: "WATCH_KIND_UPDATE",
+	}
+	WatchKind_value = map[string]int32{
+		"WATCH_KIND_UNSPECIFIED": 0,
+		"WATCH_KIND_BOOKMARK":    1,
+		"WATCH_KIND_UPDATE":      2,
+	}
+)
+
+func (x WatchKind) Enum() *WatchKind {
+	p := new(WatchKind)
+	*p = x
+	return p
+}
+
+func (x WatchKind) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (WatchKind) Descriptor() protoreflect.EnumDescriptor {
+	return file_holdfast_dpd_v1_status_proto_enumTypes[0].Descriptor()
+}
+
+func (WatchKind) Type() protoreflect.EnumType {
+	return &file_holdfast_dpd_v1_status_proto_enumTypes[0]
+}
+
+func (x WatchKind) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use WatchKind.Descriptor instead.
+func (WatchKind) EnumDescriptor() ([]byte, []int) {
+	return file_holdfast_dpd_v1_status_proto_rawDescGZIP(), []int{0}
+}
+
 // NodeState is the state of a data plane, as it sees itself.
 type NodeState int32
 
@@ -82,11 +135,11 @@ func (x NodeState) String() string {
 }
 
 func (NodeState) Descriptor() protoreflect.EnumDescriptor {
-	return file_holdfast_dpd_v1_status_proto_enumTypes[0].Descriptor()
+	return file_holdfast_dpd_v1_status_proto_enumTypes[1].Descriptor()
 }
 
 func (NodeState) Type() protoreflect.EnumType {
-	return &file_holdfast_dpd_v1_status_proto_enumTypes[0]
+	return &file_holdfast_dpd_v1_status_proto_enumTypes[1]
 }
 
 func (x NodeState) Number() protoreflect.EnumNumber {
@@ -95,7 +148,7 @@ func (x NodeState) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use NodeState.Descriptor instead.
 func (NodeState) EnumDescriptor() ([]byte, []int) {
-	return file_holdfast_dpd_v1_status_proto_rawDescGZIP(), []int{0}
+	return file_holdfast_dpd_v1_status_proto_rawDescGZIP(), []int{1}
 }
 
 // ReadyConditionType names one thing that must hold before admission.
@@ -155,11 +208,11 @@ func (x ReadyConditionType) String() string {
 }
 
 func (ReadyConditionType) Descriptor() protoreflect.EnumDescriptor {
-	return file_holdfast_dpd_v1_status_proto_enumTypes[1].Descriptor()
+	return file_holdfast_dpd_v1_status_proto_enumTypes[2].Descriptor()
 }
 
 func (ReadyConditionType) Type() protoreflect.EnumType {
-	return &file_holdfast_dpd_v1_status_proto_enumTypes[1]
+	return &file_holdfast_dpd_v1_status_proto_enumTypes[2]
 }
 
 func (x ReadyConditionType) Number() protoreflect.EnumNumber {
@@ -168,7 +221,7 @@ func (x ReadyConditionType) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use ReadyConditionType.Descriptor instead.
 func (ReadyConditionType) EnumDescriptor() ([]byte, []int) {
-	return file_holdfast_dpd_v1_status_proto_rawDescGZIP(), []int{1}
+	return file_holdfast_dpd_v1_status_proto_rawDescGZIP(), []int{2}
 }
 
 // ReadyCondition is one thing that must hold before admission.
@@ -1184,7 +1237,11 @@ const file_holdfast_dpd_v1_status_proto_rawDesc = "" +
 	"\x05Route\x12\x16\n" +
 	"\x06prefix\x18\x01 \x01(\tR\x06prefix\x12\x18\n" +
 	"\apurpose\x18\x02 \x01(\tR\apurpose\x12\x19\n" +
-	"\bnext_hop\x18\x03 \x01(\tR\anextHop*\xe8\x01\n" +
+	"\bnext_hop\x18\x03 \x01(\tR\anextHop*W\n" +
+	"\tWatchKind\x12\x1a\n" +
+	"\x16WATCH_KIND_UNSPECIFIED\x10\x00\x12\x17\n" +
+	"\x13WATCH_KIND_BOOKMARK\x10\x01\x12\x15\n" +
+	"\x11WATCH_KIND_UPDATE\x10\x02*\xe8\x01\n" +
 	"\tNodeState\x12\x1a\n" +
 	"\x16NODE_STATE_UNSPECIFIED\x10\x00\x12\x17\n" +
 	"\x13NODE_STATE_STARTING\x10\x01\x12\x16\n" +
@@ -1217,36 +1274,37 @@ func file_holdfast_dpd_v1_status_proto_rawDescGZIP() []byte {
 	return file_holdfast_dpd_v1_status_proto_rawDescData
 }
 
-var file_holdfast_dpd_v1_status_proto_enumTypes = make([]protoimpl.EnumInfo, 2)
+var file_holdfast_dpd_v1_status_proto_enumTypes = make([]protoimpl.EnumInfo, 3)
 var file_holdfast_dpd_v1_status_proto_msgTypes = make([]protoimpl.MessageInfo, 10)
 var file_holdfast_dpd_v1_status_proto_goTypes = []any{
-	(NodeState)(0),          // 0: holdfast.dpd.v1.NodeState
-	(ReadyConditionType)(0), // 1: holdfast.dpd.v1.ReadyConditionType
-	(*ReadyCondition)(nil),  // 2: holdfast.dpd.v1.ReadyCondition
-	(*PeerSync)(nil),        // 3: holdfast.dpd.v1.PeerSync
-	(*BulkProgress)(nil),    // 4: holdfast.dpd.v1.BulkProgress
-	(*BlockUsage)(nil),      // 5: holdfast.dpd.v1.BlockUsage
-	(*FencedAge)(nil),       // 6: holdfast.dpd.v1.FencedAge
-	(*BackendSignal)(nil),   // 7: holdfast.dpd.v1.BackendSignal
-	(*SyncStatus)(nil),      // 8: holdfast.dpd.v1.SyncStatus
-	(*SteeringRule)(nil),    // 9: holdfast.dpd.v1.SteeringRule
-	(*DataPort)(nil),        // 10: holdfast.dpd.v1.DataPort
-	(*Route)(nil),           // 11: holdfast.dpd.v1.Route
-	(*NodeLife)(nil),        // 12: holdfast.dpd.v1.NodeLife
+	(WatchKind)(0),          // 0: holdfast.dpd.v1.WatchKind
+	(NodeState)(0),          // 1: holdfast.dpd.v1.NodeState
+	(ReadyConditionType)(0), // 2: holdfast.dpd.v1.ReadyConditionType
+	(*ReadyCondition)(nil),  // 3: holdfast.dpd.v1.ReadyCondition
+	(*PeerSync)(nil),        // 4: holdfast.dpd.v1.PeerSync
+	(*BulkProgress)(nil),    // 5: holdfast.dpd.v1.BulkProgress
+	(*BlockUsage)(nil),      // 6: holdfast.dpd.v1.BlockUsage
+	(*FencedAge)(nil),       // 7: holdfast.dpd.v1.FencedAge
+	(*BackendSignal)(nil),   // 8: holdfast.dpd.v1.BackendSignal
+	(*SyncStatus)(nil),      // 9: holdfast.dpd.v1.SyncStatus
+	(*SteeringRule)(nil),    // 10: holdfast.dpd.v1.SteeringRule
+	(*DataPort)(nil),        // 11: holdfast.dpd.v1.DataPort
+	(*Route)(nil),           // 12: holdfast.dpd.v1.Route
+	(*NodeLife)(nil),        // 13: holdfast.dpd.v1.NodeLife
 }
 var file_holdfast_dpd_v1_status_proto_depIdxs = []int32{
-	1,  // 0: holdfast.dpd.v1.ReadyCondition.type:type_name -> holdfast.dpd.v1.ReadyConditionType
-	12, // 1: holdfast.dpd.v1.PeerSync.peer:type_name -> holdfast.dpd.v1.NodeLife
-	12, // 2: holdfast.dpd.v1.BulkProgress.from:type_name -> holdfast.dpd.v1.NodeLife
-	12, // 3: holdfast.dpd.v1.FencedAge.life:type_name -> holdfast.dpd.v1.NodeLife
-	12, // 4: holdfast.dpd.v1.SyncStatus.self:type_name -> holdfast.dpd.v1.NodeLife
-	0,  // 5: holdfast.dpd.v1.SyncStatus.state:type_name -> holdfast.dpd.v1.NodeState
-	3,  // 6: holdfast.dpd.v1.SyncStatus.peers:type_name -> holdfast.dpd.v1.PeerSync
-	4,  // 7: holdfast.dpd.v1.SyncStatus.bulk:type_name -> holdfast.dpd.v1.BulkProgress
-	2,  // 8: holdfast.dpd.v1.SyncStatus.ready_conditions:type_name -> holdfast.dpd.v1.ReadyCondition
-	5,  // 9: holdfast.dpd.v1.SyncStatus.block_usage:type_name -> holdfast.dpd.v1.BlockUsage
-	6,  // 10: holdfast.dpd.v1.SyncStatus.fenced:type_name -> holdfast.dpd.v1.FencedAge
-	7,  // 11: holdfast.dpd.v1.SyncStatus.backend_signals:type_name -> holdfast.dpd.v1.BackendSignal
+	2,  // 0: holdfast.dpd.v1.ReadyCondition.type:type_name -> holdfast.dpd.v1.ReadyConditionType
+	13, // 1: holdfast.dpd.v1.PeerSync.peer:type_name -> holdfast.dpd.v1.NodeLife
+	13, // 2: holdfast.dpd.v1.BulkProgress.from:type_name -> holdfast.dpd.v1.NodeLife
+	13, // 3: holdfast.dpd.v1.FencedAge.life:type_name -> holdfast.dpd.v1.NodeLife
+	13, // 4: holdfast.dpd.v1.SyncStatus.self:type_name -> holdfast.dpd.v1.NodeLife
+	1,  // 5: holdfast.dpd.v1.SyncStatus.state:type_name -> holdfast.dpd.v1.NodeState
+	4,  // 6: holdfast.dpd.v1.SyncStatus.peers:type_name -> holdfast.dpd.v1.PeerSync
+	5,  // 7: holdfast.dpd.v1.SyncStatus.bulk:type_name -> holdfast.dpd.v1.BulkProgress
+	3,  // 8: holdfast.dpd.v1.SyncStatus.ready_conditions:type_name -> holdfast.dpd.v1.ReadyCondition
+	6,  // 9: holdfast.dpd.v1.SyncStatus.block_usage:type_name -> holdfast.dpd.v1.BlockUsage
+	7,  // 10: holdfast.dpd.v1.SyncStatus.fenced:type_name -> holdfast.dpd.v1.FencedAge
+	8,  // 11: holdfast.dpd.v1.SyncStatus.backend_signals:type_name -> holdfast.dpd.v1.BackendSignal
 	12, // [12:12] is the sub-list for method output_type
 	12, // [12:12] is the sub-list for method input_type
 	12, // [12:12] is the sub-list for extension type_name
@@ -1266,7 +1324,7 @@ func file_holdfast_dpd_v1_status_proto_init() {
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_holdfast_dpd_v1_status_proto_rawDesc), len(file_holdfast_dpd_v1_status_proto_rawDesc)),
-			NumEnums:      2,
+			NumEnums:      3,
 			NumMessages:   10,
 			NumExtensions: 0,
 			NumServices:   0,
