@@ -1,0 +1,170 @@
+package membership
+
+import "slices"
+
+// Report is what one data plane says of itself and of its peers. Each report replaces the one before.
+type Report struct {
+	Node uint32
+	Inc  uint64
+	View uint64 // the view that it runs
+	// DetectorLate: its own detector ran late, so its suspicions of this moment count for nothing.
+	DetectorLate bool
+	// RoutesSeen: its laddr routes are announced and an echo came back through the router.
+	RoutesSeen bool
+	Peers      []PeerReport
+	Bulk       []BulkReport
+	Blocks     []BlockReport
+}
+
+// PeerReport is what a node says of one peer's life.
+type PeerReport struct {
+	ID        uint32
+	Inc       uint64
+	Suspected bool // PROBE silent
+	Greeted   bool // HELLO_ACK both ways
+	// ClockKnown and ClockOffset: this peer's clock minus the reporter's, milliseconds.
+	ClockKnown  bool
+	ClockOffset int64
+}
+
+// BulkReport is a joiner's progress with one member's stock.
+type BulkReport struct {
+	ID       uint32
+	Inc      uint64
+	Begun    bool
+	Ended    bool
+	Expected uint64
+	Received uint64
+}
+
+// BlockReport is what a node still holds of one block.
+type BlockReport struct {
+	ID         uint32
+	Records    uint64
+	Tombstones uint64
+	// FenceAge is the time since the node fenced the dead holder of the block, milliseconds; negative: it has not.
+	FenceAge int64
+}
+
+type control uint8
+
+const (
+	controlUnknown control = iota // just begun: nobody is judged by it
+	controlUp
+	controlDown
+)
+
+// observation is what is known of one node's present life and is not stored.
+type observation struct {
+	control  control
+	report   Report
+	reported bool
+	at       int64 // when the report came
+	began    int64 // when the life joined, or this coordinator began
+	// silent has the peers that it judged silent, by id, with the incarnation judged.
+	silent map[uint32]uint64
+	// asked has when each member was last asked to send its stock to this joiner.
+	asked   map[uint32]int64
+	leftOut map[uint32]bool
+	// readyView is the view that told it READY; only a report that runs it speaks of routes.
+	readyView uint64
+	ill       int64 // when it was last seen unwell
+	held      bool  // its removal was held back and that was said
+	appliedKG uint64
+}
+
+func newObservation(now int64) *observation {
+	return &observation{began: now, silent: map[uint32]uint64{}, asked: map[uint32]int64{}, leftOut: map[uint32]bool{}}
+}
+
+// forget drops what was known of a peer's former life.
+func (o *observation) forget(id uint32) {
+	delete(o.silent, id)
+	delete(o.asked, id)
+	delete(o.leftOut, id)
+}
+
+func (m *Machine) observe(now int64, id uint32) *observation {
+	o := m.obs[id]
+	if o == nil {
+		o = newObservation(now)
+		m.obs[id] = o
+	}
+	return o
+}
+
+// Report takes in what a data plane says. A report of a life that is over changes nothing.
+func (m *Machine) Report(now int64, r Report) {
+	n := m.st.Node(r.Node)
+	if n == nil || n.Inc != r.Inc || !n.Member() {
+		return
+	}
+	o := m.observe(now, r.Node)
+	o.report, o.reported, o.at = r, true, now
+	for _, p := range r.Peers {
+		switch {
+		case !p.Suspected:
+			// Hearing a peer is proof, however late the detector.
+			delete(o.silent, p.ID)
+		case !r.DetectorLate:
+			o.silent[p.ID] = p.Inc
+		}
+	}
+	if r.View > m.st.View {
+		// Someone was told a view that the store has lost: go above it.
+		m.maxReported = max(m.maxReported, r.View)
+		m.bump = true
+	}
+	m.settle(now)
+}
+
+// Control takes in whether the gRPC connection to a node's life stands.
+func (m *Machine) Control(now int64, id uint32, inc uint64, up bool) {
+	n := m.st.Node(id)
+	if n == nil || n.Inc != inc || !n.Member() {
+		return
+	}
+	o := m.observe(now, id)
+	was := o.control
+	o.control = controlDown
+	if up {
+		o.control = controlUp
+	}
+	switch {
+	case was != controlDown && !up:
+		m.say(Event{Kind: NodeControlLost, Node: id, Inc: inc})
+	case was == controlDown && up:
+		m.say(Event{Kind: NodeControlBack, Node: id, Inc: inc})
+	}
+	m.settle(now)
+}
+
+// ControlLost says whether the node's gRPC connection is known to be gone.
+func (m *Machine) ControlLost(id uint32) bool {
+	o := m.obs[id]
+	return o != nil && o.control == controlDown
+}
+
+// LastReport is the newest report of a node's present life.
+func (m *Machine) LastReport(id uint32) (Report, bool) {
+	o := m.obs[id]
+	if o == nil || !o.reported {
+		return Report{}, false
+	}
+	r := o.report
+	r.Peers, r.Bulk, r.Blocks = slices.Clone(r.Peers), slices.Clone(r.Bulk), slices.Clone(r.Blocks)
+	return r, true
+}
+
+// speaks says whether the node's word counts now: its gRPC is alive and it reported lately.
+func (m *Machine) speaks(now int64, n *Node) bool {
+	o := m.obs[n.ID]
+	return o != nil && o.control == controlUp && o.reported && o.report.Inc == n.Inc && now-o.at <= m.cfg.ReportFresh
+}
+
+// dead says whether both witnesses of the joiner speak against a member: the joiner hears no PROBE of it and its gRPC
+// is lost. Nobody waits for such a member, also while the limit on removals keeps it in the view.
+func (m *Machine) dead(joiner *observation, n *Node) bool {
+	o := m.obs[n.ID]
+	return o != nil && o.control == controlDown && joiner.silent[n.ID] == n.Inc
+}
