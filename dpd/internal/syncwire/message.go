@@ -75,8 +75,8 @@ type Message struct {
 
 // DigestSums are the four leaf sums of one bucket as the sender holds them.
 type DigestSums struct {
-	Round  uint32    // the sender's round, rising
-	Bucket uint8     //
+	Round  uint32 // the sender's round, rising
+	Bucket uint8
 	Sums   [4]uint64 // additive over identity and version, by the two bits of the cluster hash
 }
 
@@ -158,8 +158,8 @@ type LaddrUse struct {
 
 // Fenced tells an incarnation that it was fenced: nothing it sends is taken any more.
 type Fenced struct {
-	Inc   uint64 // the incarnation that is fenced, of the receiver
-	ByInc uint64 // the higher incarnation of the same node that fenced it; 0: fenced by removal from the view
-	View  uint64 // the sender's view
-	Nonce [16]byte
+	Inc   uint64   // the incarnation that is fenced, of the receiver
+	ByInc uint64   // the higher incarnation of the same node that fenced it; 0: fenced by removal from the view
+	View  uint64   // the sender's view
+	Echo  [16]byte // the nonce of the HELLO that this answers; zero if it answers another datagram
 }

@@ -1,0 +1,264 @@
+package syncwire
+
+import "encoding/binary"
+
+// Head and more bytes of a record.
+const (
+	headProfile = 0x1f
+	headRefs    = 0x20
+	headMore    = 0x40
+	headLong    = 0x80
+
+	moreSeq      = 0x01
+	moreOwner    = 0x02
+	moreBucket   = 0x04
+	moreExt      = 0x08
+	moreReserved = 0xf0
+
+	birthMilliMax = 1<<48 - 1
+	birthSpan     = 1 << 24 // milliseconds that a short birth reaches beyond the base
+	counterSpan   = 1 << 8
+)
+
+// recordMax bounds the wire length of one record with its own dictionary entries; recordMin is the shortest record.
+const (
+	recordMax = 2 + 15 + 2*keyMax + 2*maxVarint + 8 + 2 + maxVarint + 2 + 21 + 6*32
+	recordMin = 1 + 2 + 4 + 2 + 4 + 2 + 1
+)
+
+// readRecord reads one record and assigns every field of m.Rec but nothing else of m.
+func (d *Decoder) readRecord(r *reader, m *Record) {
+	head := r.u8()
+	var more uint8
+	if head&headMore != 0 {
+		if more = r.u8(); more&moreReserved != 0 {
+			r.fail(ReservedBits)
+			return
+		}
+	}
+	p := &d.inline
+	if i := int(head & headProfile); i == headProfile {
+		r.profile(p)
+	} else if i < d.dict.nProfiles {
+		p = &d.dict.profiles[i]
+	} else {
+		r.fail(BadReference)
+		return
+	}
+	m.Timeout, m.Term, m.Flags, m.Mode, m.State, m.Bits = p.timeout, p.term, p.flags, p.mode, p.state, p.bits
+	if head&headRefs != 0 {
+		d.readRefs(r, m)
+	} else {
+		r.key(&m.Orig)
+		r.key(&m.Reply)
+		m.Service, m.Server = r.varint(), r.varint()
+	}
+	if head&headLong != 0 {
+		m.Birth = r.u64()
+	} else {
+		v := uint64(r.u32())
+		ms := d.dict.base + v>>8
+		if !d.dict.hasBase || ms > birthMilliMax {
+			r.fail(BadReference)
+			return
+		}
+		m.Birth = ms<<16 | v&(counterSpan-1)
+	}
+	m.Idle = unpackIdle(r.u16())
+	m.Ver = r.varint()
+	m.Bucket = uint8(m.Reply.Meta >> 32)
+	m.OwnerInc, m.OwnerID = d.sender.inc, d.sender.id
+	m.Seq = [2]Seq{}
+	if more != 0 {
+		d.readMore(r, m, more)
+	}
+}
+
+// readRefs reads the tuples of a compact record.
+func (d *Decoder) readRefs(r *reader, m *Record) {
+	server, local := int(r.u8()), int(r.u8())
+	if server >= d.dict.nPaths || local >= d.dict.nLaddrs && local != noRef {
+		r.fail(BadReference)
+		return
+	}
+	p := &d.dict.paths[server]
+	m.Service, m.Server = p.service, p.server
+	var hi, lo uint64
+	v4 := uint8(p.origMeta) == 4
+	if v4 {
+		hi = uint64(binary.BigEndian.Uint32(r.fixed(4))) << 32
+		m.Orig.Addr = [4]uint64{hi | p.dstHi>>32}
+	} else {
+		a := r.fixed(16)
+		hi, lo = binary.BigEndian.Uint64(a), binary.BigEndian.Uint64(a[8:])
+		m.Orig.Addr = [4]uint64{hi, lo, p.dstHi, p.dstLo}
+	}
+	port := r.u16()
+	m.Orig.Meta = p.origMeta | uint64(port)<<48
+	family := uint8(p.replyMeta)
+	if local != noRef {
+		l := &d.dict.laddrs[local]
+		if l.family != family {
+			r.fail(BadReference)
+			return
+		}
+		hi, lo, port = l.hi, l.lo, r.u16()
+	} else if family != uint8(p.origMeta) {
+		r.fail(BadReference)
+		return
+	}
+	m.Reply.Meta = p.replyMeta | uint64(port)<<32
+	if family == 4 {
+		m.Reply.Addr = [4]uint64{p.srcHi | hi>>32}
+	} else {
+		m.Reply.Addr = [4]uint64{p.srcHi, p.srcLo, hi, lo}
+	}
+}
+
+var zeros [16]byte
+
+// fixed is take that gives zeros after a failure.
+func (r *reader) fixed(n int) []byte {
+	if len(r.b) < n {
+		r.fail(Truncated)
+		return zeros[:n]
+	}
+	v := r.b[:n]
+	r.b = r.b[n:]
+	return v
+}
+
+// readMore reads what few records have.
+func (d *Decoder) readMore(r *reader, m *Record, more uint8) {
+	if more&moreBucket != 0 {
+		m.Bucket = r.u8()
+	}
+	if more&moreOwner != 0 {
+		i := int(r.u8())
+		if i >= d.dict.nOwners {
+			r.fail(BadReference)
+			return
+		}
+		m.OwnerInc, m.OwnerID = d.dict.owners[i].inc, d.dict.owners[i].id
+	}
+	if more&moreSeq != 0 {
+		mask := r.u8()
+		if mask > 3 {
+			r.fail(ReservedBits)
+			return
+		}
+		for i := range m.Seq {
+			if mask>>i&1 != 0 {
+				m.Seq[i] = Seq{Next: r.u32(), Ack: r.u32(), Window: r.u16(), Seen: 1}
+			}
+		}
+	}
+	if more&moreExt != 0 {
+		r.take(int(r.u8()))
+	}
+}
+
+// pathKey is what makes two records use the same server entry.
+type pathKey struct {
+	dstHi, dstLo, srcHi, srcLo uint64
+	ports                      uint64 // original destination and reply source port, protocol, families
+	ids                        uint64
+}
+
+// appendRecord writes r behind the open TLV, and its dictionary entries into the dictionary. It doesn't look at the limit.
+func (b *Builder) appendRecord(r *Record) Outcome {
+	p := profile{timeout: r.Timeout, term: r.Term, flags: r.Flags, mode: r.Mode, state: r.State, bits: r.Bits}
+	if !p.valid() || !r.Orig.valid() || !r.Reply.valid() {
+		return Invalid
+	}
+	at := len(b.body)
+	head, more := byte(headProfile), byte(0)
+	if r.Bucket != uint8(r.Reply.Meta>>32) {
+		more |= moreBucket
+	}
+	if b.lane != LaneBulk && r.Seq[0].Seen|r.Seq[1].Seen != 0 {
+		more |= moreSeq
+	}
+	ownerRef := 0
+	if r.OwnerInc != b.self.inc || r.OwnerID != b.self.id {
+		if ownerRef = b.ownerRef(r); ownerRef < 0 {
+			return Full
+		}
+		more |= moreOwner
+	}
+	w := append(b.body, 0)
+	if more != 0 {
+		head |= headMore
+		w = append(w, more)
+	}
+	if i := b.profileRef(&p); i >= 0 {
+		head = head&^headProfile | byte(i)
+	} else {
+		w = appendProfile(w, &p)
+	}
+	if w, head = b.appendTuples(w, r, head); !b.hasBase {
+		b.setBase(r.Birth >> 16)
+	}
+	if off := r.Birth>>16 - b.base; off < birthSpan && r.Birth&0xffff < counterSpan {
+		w = binary.LittleEndian.AppendUint32(w, uint32(off<<8|r.Birth&0xff))
+	} else {
+		head |= headLong
+		w = binary.LittleEndian.AppendUint64(w, r.Birth)
+	}
+	w = binary.LittleEndian.AppendUint16(w, packIdle(r.Idle))
+	w = appendVarint(w, r.Ver)
+	if more != 0 {
+		w = appendMore(w, r, more, ownerRef)
+	}
+	w[at] = head
+	b.body = w
+	return Added
+}
+
+// appendTuples writes the tuples by reference where they have the usual shape and the dictionary has room, else in full.
+func (b *Builder) appendTuples(w []byte, r *Record, head byte) ([]byte, byte) {
+	server, local := -1, noRef
+	of, rf := r.Orig.family(), r.Reply.family()
+	shi, slo := r.Orig.src()
+	if r.Orig.proto() == r.Reply.proto() {
+		dhi, dlo := r.Reply.dst()
+		if of != rf || shi != dhi || slo != dlo || r.Orig.srcPort() != r.Reply.dstPort() {
+			local = b.laddrRef(rf, dhi, dlo)
+		}
+		if local >= 0 {
+			server = b.serverRef(r)
+		}
+	}
+	if server < 0 {
+		w = appendKey(appendKey(w, &r.Orig), &r.Reply)
+		return appendVarint(appendVarint(w, r.Service), r.Server), head
+	}
+	w = append(w, byte(server), byte(local))
+	w = appendAddr(w, of, shi, slo)
+	w = binary.LittleEndian.AppendUint16(w, r.Orig.srcPort())
+	if local != noRef {
+		w = binary.LittleEndian.AppendUint16(w, r.Reply.dstPort())
+	}
+	return w, head | headRefs
+}
+
+func appendMore(w []byte, r *Record, more byte, ownerRef int) []byte {
+	if more&moreBucket != 0 {
+		w = append(w, r.Bucket)
+	}
+	if more&moreOwner != 0 {
+		w = append(w, byte(ownerRef))
+	}
+	if more&moreSeq != 0 {
+		mask := byte(b2u(r.Seq[0].Seen != 0) | b2u(r.Seq[1].Seen != 0)<<1)
+		w = append(w, mask)
+		for i := range r.Seq {
+			if mask>>i&1 != 0 {
+				w = binary.LittleEndian.AppendUint32(w, r.Seq[i].Next)
+				w = binary.LittleEndian.AppendUint32(w, r.Seq[i].Ack)
+				w = binary.LittleEndian.AppendUint16(w, r.Seq[i].Window)
+			}
+		}
+	}
+	return w
+}

@@ -1,0 +1,129 @@
+package syncwire
+
+import "encoding/binary"
+
+// indexes are the dictionary entries that a builder has written into the current datagram.
+type indexes struct {
+	profiles index[profile]
+	services index[service]
+	paths    index[pathKey]
+	laddrs   index[laddr]
+	owners   index[owner]
+}
+
+func (x *indexes) reset() {
+	x.profiles.reset()
+	x.services.reset()
+	x.paths.reset()
+	x.laddrs.reset()
+	x.owners.reset()
+}
+
+// openEntry starts an entry; closeEntry writes its tag and length.
+func (b *Builder) openEntry() int {
+	b.dict = append(b.dict, 0)
+	return len(b.dict)
+}
+
+func (b *Builder) closeEntry(at int, tag byte) {
+	b.dict[at-1] = tag<<5 | byte(len(b.dict)-at)
+}
+
+// profileRef, laddrRef, serverRef and ownerRef give the entry of what a record has in common with others, after adding
+// it where needed; -1 when the dictionary is full.
+func (b *Builder) profileRef(p *profile) int {
+	h := mix(mix(0, uint64(p.timeout)<<32|uint64(p.term)),
+		uint64(p.flags)<<24|uint64(p.mode)<<16|uint64(p.state)<<8|uint64(p.bits))
+	e, slot := b.known.profiles.find(p, uint32(h>>32))
+	if e >= 0 {
+		return e
+	}
+	if b.known.profiles.n == profileMax {
+		return -1
+	}
+	at := b.openEntry()
+	b.dict = appendProfile(b.dict, p)
+	b.closeEntry(at, tagProfile)
+	return b.known.profiles.put(p, slot)
+}
+
+func (b *Builder) laddrRef(family uint8, hi, lo uint64) int {
+	k := laddr{hi, lo, family}
+	e, slot := b.known.laddrs.find(&k, uint32(mix(mix(uint64(family), hi), lo)>>32))
+	if e >= 0 {
+		return e
+	}
+	if b.known.laddrs.n == dictMax {
+		return -1
+	}
+	at := b.openEntry()
+	b.dict = appendAddr(append(b.dict, family), family, hi, lo)
+	b.closeEntry(at, tagLaddr)
+	return b.known.laddrs.put(&k, slot)
+}
+
+func (b *Builder) ownerRef(r *Record) int {
+	k := owner{r.OwnerInc, r.OwnerID}
+	e, slot := b.known.owners.find(&k, uint32(mix(mix(0, k.inc), uint64(k.id))>>32))
+	if e >= 0 {
+		return e
+	}
+	if b.known.owners.n == dictMax {
+		return -1
+	}
+	at := b.openEntry()
+	b.dict = binary.LittleEndian.AppendUint64(binary.LittleEndian.AppendUint32(b.dict, k.id), k.inc)
+	b.closeEntry(at, tagOwner)
+	return b.known.owners.put(&k, slot)
+}
+
+func (b *Builder) serverRef(r *Record) int {
+	var k pathKey
+	k.dstHi, k.dstLo = r.Orig.dst()
+	k.srcHi, k.srcLo = r.Reply.src()
+	k.ports = uint64(r.Orig.dstPort())<<48 | uint64(r.Reply.srcPort())<<32 | r.Orig.Meta&0xffff<<8 | uint64(r.Reply.family())
+	k.ids = uint64(r.Service)<<32 | uint64(r.Server)
+	h := mix(mix(mix(mix(mix(k.ports, k.srcHi), k.srcLo), k.dstHi), k.dstLo), k.ids)
+	e, slot := b.known.paths.find(&k, uint32(h>>32))
+	if e >= 0 {
+		return e
+	}
+	if b.known.paths.n == dictMax {
+		return -1
+	}
+	s := b.serviceRef(r)
+	if s < 0 {
+		return -1
+	}
+	at := b.openEntry()
+	b.dict = appendAddr(append(b.dict, byte(s), r.Reply.family()), r.Reply.family(), k.srcHi, k.srcLo)
+	b.dict = appendVarint(binary.LittleEndian.AppendUint16(b.dict, r.Reply.srcPort()), r.Server)
+	b.closeEntry(at, tagServer)
+	return b.known.paths.put(&k, slot)
+}
+
+func (b *Builder) serviceRef(r *Record) int {
+	k := service{id: r.Service, port: r.Orig.dstPort(), family: r.Orig.family(), proto: r.Orig.proto()}
+	k.hi, k.lo = r.Orig.dst()
+	h := mix(mix(mix(uint64(k.port)<<16|uint64(k.family)<<8|uint64(k.proto), k.hi), k.lo), uint64(k.id))
+	e, slot := b.known.services.find(&k, uint32(h>>32))
+	if e >= 0 {
+		return e
+	}
+	if b.known.services.n == dictMax {
+		return -1
+	}
+	at := b.openEntry()
+	b.dict = appendAddr(append(b.dict, k.family, k.proto), k.family, k.hi, k.lo)
+	b.dict = appendVarint(binary.LittleEndian.AppendUint16(b.dict, k.port), k.id)
+	b.closeEntry(at, tagService)
+	return b.known.services.put(&k, slot)
+}
+
+// setBase starts short births in the middle of their reach around the first record's.
+func (b *Builder) setBase(ms uint64) {
+	b.base, b.hasBase = ms-min(ms, birthSpan/2), true
+	at := b.openEntry()
+	b.dict = binary.LittleEndian.AppendUint64(b.dict, b.base)
+	b.closeEntry(at, tagBase)
+}
