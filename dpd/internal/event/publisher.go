@@ -1,3 +1,5 @@
+// Package event carries session events from the workers to NATS. A worker puts an event into a bounded ring and never
+// waits; what does not fit is counted by the worker and announced as DESYNC, after which a reader lists the sessions anew.
 package event
 
 import (
@@ -32,7 +34,7 @@ type Publisher struct {
 	bus   Bus
 	node  string
 	life  func() flow.Node
-	rings []*ring.SPSC[Event]
+	rings []*ring.SPSC[flow.Event]
 	lost  func() uint64 // events that workers could not put, since start
 	seq   uint64
 	told  uint64 // of lost, what DESYNC has told
@@ -43,7 +45,7 @@ type Publisher struct {
 
 // NewPublisher makes a publisher for a node. lost counts what workers could not put into their rings; life is the
 // node's present life.
-func NewPublisher(b Bus, node string, life func() flow.Node, rings []*ring.SPSC[Event], lost func() uint64) *Publisher {
+func NewPublisher(b Bus, node string, life func() flow.Node, rings []*ring.SPSC[flow.Event], lost func() uint64) *Publisher {
 	return &Publisher{bus: b, node: node, life: life, rings: rings, lost: lost}
 }
 
@@ -64,18 +66,18 @@ func (p *Publisher) Run(ctx context.Context) {
 
 // Turn publishes what the rings hold now, in batches by kind.
 func (p *Publisher) Turn() {
-	var batch [Desync + 1][]*eventv1.SessionEvent
-	var size [Desync + 1]int
-	flush := func(k Kind) {
+	var batch [flow.EventDesync + 1][]*eventv1.SessionEvent
+	var size [flow.EventDesync + 1]int
+	flush := func(k flow.EventKind) {
 		if len(batch[k]) > 0 {
 			p.send(k, batch[k])
 			batch[k], size[k] = nil, 0
 		}
 	}
-	var e Event
+	var e flow.Event
 	for _, r := range p.rings {
 		for n := r.Len(); n > 0 && r.Take(&e); n-- {
-			if e.Kind == 0 || e.Kind > Desync {
+			if e.Kind == 0 || e.Kind > flow.EventDesync {
 				continue
 			}
 			m := message(&e)
@@ -87,11 +89,11 @@ func (p *Publisher) Turn() {
 			size[e.Kind] += s
 		}
 	}
-	for k := Created; k < Desync; k++ {
+	for k := flow.EventCreated; k < flow.EventDesync; k++ {
 		flush(k)
 	}
 	if n := p.lost() + p.Failed.Load(); n > p.told {
-		if p.send(Desync, []*eventv1.SessionEvent{{
+		if p.send(flow.EventDesync, []*eventv1.SessionEvent{{
 			Kind: eventv1.SessionEventKind_SESSION_EVENT_KIND_DESYNC, Time: timestamppb.Now(), Reason: "event_ring_full", Lost: n - p.told,
 		}}) {
 			p.told = n
@@ -100,7 +102,7 @@ func (p *Publisher) Turn() {
 }
 
 // send publishes one batch under a sequence of its own, also when the bus refuses it: the gap tells readers.
-func (p *Publisher) send(k Kind, events []*eventv1.SessionEvent) bool {
+func (p *Publisher) send(k flow.EventKind, events []*eventv1.SessionEvent) bool {
 	p.seq++
 	life := p.life()
 	b, err := proto.Marshal(&eventv1.SessionEventBatch{Node: p.node, Life: apiform.Life(life), Sequence: p.seq, Events: events})
@@ -116,7 +118,7 @@ func (p *Publisher) send(k Kind, events []*eventv1.SessionEvent) bool {
 		}, b)
 	}
 	if err != nil {
-		if k != Desync {
+		if k != flow.EventDesync {
 			p.Failed.Add(uint64(len(events)))
 		}
 		return false
@@ -125,7 +127,7 @@ func (p *Publisher) send(k Kind, events []*eventv1.SessionEvent) bool {
 	return true
 }
 
-func message(e *Event) *eventv1.SessionEvent {
+func message(e *flow.Event) *eventv1.SessionEvent {
 	m := &eventv1.SessionEvent{
 		Kind: eventv1.SessionEventKind(e.Kind), Time: timestamppb.New(time.UnixMilli(int64(e.Wall))), Reason: e.Reason,
 		Session: apiform.Session(&e.Session, int(e.Worker)),

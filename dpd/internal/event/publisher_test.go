@@ -35,18 +35,18 @@ func (b *fakeBus) Publish(subject string, h map[string]string, payload []byte) e
 	return nil
 }
 
-func setup(t *testing.T, capacity int) (*Publisher, *fakeBus, *ring.SPSC[Event], *uint64) {
+func setup(t *testing.T, capacity int) (*Publisher, *fakeBus, *ring.SPSC[flow.Event], *uint64) {
 	b := &fakeBus{t: t}
-	r := ring.New[Event](capacity)
+	r := ring.New[flow.Event](capacity)
 	lost := new(uint64)
-	p := NewPublisher(b, "lb-a", func() flow.Node { return flow.Node{ID: 1, Inc: 9} }, []*ring.SPSC[Event]{r}, func() uint64 { return *lost })
+	p := NewPublisher(b, "lb-a", func() flow.Node { return flow.Node{ID: 1, Inc: 9} }, []*ring.SPSC[flow.Event]{r}, func() uint64 { return *lost })
 	return p, b, r, lost
 }
 
 func TestEventsArriveInOrderUnderTheSubjectOfTheirKind(t *testing.T) {
 	p, b, r, _ := setup(t, 16)
-	for i, k := range []Kind{Created, Established, Created} {
-		r.Put(&Event{Kind: k, Session: flow.Session{Birth: flow.Birth(i + 1)}})
+	for i, k := range []flow.EventKind{flow.EventCreated, flow.EventEstablished, flow.EventCreated} {
+		r.Put(&flow.Event{Kind: k, Session: flow.Session{Birth: flow.Birth(i + 1)}})
 	}
 	p.Turn()
 	if len(b.msgs) != 2 {
@@ -67,7 +67,7 @@ func TestEventsArriveInOrderUnderTheSubjectOfTheirKind(t *testing.T) {
 func TestABatchStaysBelowTheBusLimit(t *testing.T) {
 	p, b, r, _ := setup(t, 4096)
 	for range 2000 {
-		r.Put(&Event{Kind: Refused, Reason: strings.Repeat("x", 100)})
+		r.Put(&flow.Event{Kind: flow.EventRefused, Reason: strings.Repeat("x", 100)})
 	}
 	p.Turn()
 	n := 0
@@ -95,7 +95,7 @@ func TestWhatWorkersLostIsAnnouncedOnce(t *testing.T) {
 func TestABusThatIsAwayMakesAGapAndADesyncWhenItIsBack(t *testing.T) {
 	p, b, r, _ := setup(t, 4)
 	b.down = true
-	r.Put(&Event{Kind: Created})
+	r.Put(&flow.Event{Kind: flow.EventCreated})
 	p.Turn()
 	if p.Failed.Load() != 1 || p.Sent.Load() != 0 {
 		t.Errorf("failed %d sent %d", p.Failed.Load(), p.Sent.Load())
@@ -108,12 +108,12 @@ func TestABusThatIsAwayMakesAGapAndADesyncWhenItIsBack(t *testing.T) {
 }
 
 func TestEveryKindHasATokenAndOthersDoNot(t *testing.T) {
-	for k := Created; k <= Desync; k++ {
+	for k := flow.EventCreated; k <= flow.EventDesync; k++ {
 		if want := strings.ToUpper(k.String()); eventv1.SessionEventKind(k).String() != "SESSION_EVENT_KIND_"+want {
 			t.Errorf("kind %d is %q here and %v in the API", k, k, eventv1.SessionEventKind(k))
 		}
 	}
-	if Kind(0).String() != "unknown" || Kind(200).String() != "unknown" {
+	if flow.EventKind(0).String() != "unknown" || flow.EventKind(200).String() != "unknown" {
 		t.Error("a kind that is none has a token")
 	}
 }
