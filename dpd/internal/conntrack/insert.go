@@ -1,0 +1,259 @@
+package conntrack
+
+import (
+	"github.com/holdfast-lb/holdfast/dpd/internal/expiry"
+	"github.com/holdfast-lb/holdfast/dpd/internal/flow"
+)
+
+// Insert adds a session. It fails with ErrInvalid, flow.ErrOrigTaken (a live record owns the original tuple and s is live
+// too), flow.ErrReplyTaken (any record has the reply tuple) or flow.ErrFull (no room, and no embryonic session to evict).
+// A tombstone that had the original tuple of a live s is found by its reply tuple alone from then on.
+func (t *Table) Insert(s *flow.Session) (flow.Handle, error) {
+	if !valid(s) {
+		t.stats.Invalid++
+		return 0, ErrInvalid
+	}
+	origHash := t.secret.hash(&s.Orig)
+	displaced, err := t.claimOrig(&s.Orig, origHash, s.Flags, 0)
+	if err != nil {
+		t.stats.OrigTaken++
+		return 0, err
+	}
+	noReply := s.Reply == flow.Key{}
+	var replyHash uint64
+	if !noReply {
+		replyHash = t.secret.hash(&s.Reply)
+		if t.find(&s.Reply, replyHash) != 0 {
+			t.stats.ReplyTaken++
+			return 0, flow.ErrReplyTaken
+		}
+	}
+	six := s.Orig.Family() == flow.IPv6 || s.Reply.Family() == flow.IPv6
+	h := t.allot(six)
+	if h == 0 {
+		t.stats.Full++
+		return 0, flow.ErrFull
+	}
+	owner, err := t.owners.take(s.Owner)
+	if err != nil {
+		t.giveBack(h)
+		return 0, err
+	}
+	// Making room may have evicted whom claimOrig found.
+	if displaced != 0 && t.Live(displaced) {
+		t.unindexOrig(displaced, origHash)
+	}
+	t.setTuples(h, s, noReply)
+	t.store(h, s, owner)
+	if !t.indexNew(h, s, origHash, replyHash, noReply) {
+		t.stats.IndexFull++
+		t.owners.drop(owner)
+		t.count(s.Flags, -1)
+		t.giveBack(h)
+		return 0, flow.ErrFull
+	}
+	t.arm(h)
+	if s.Flags&flow.Embryonic != 0 {
+		t.partOf(h).newest.push(h)
+	}
+	return h, nil
+}
+
+// valid says whether s can be stored: tuples of known families, different from each other, of one protocol; a reply
+// tuple unless the mode does without.
+func valid(s *flow.Session) bool {
+	if s.State >= flow.NumStates || s.Mode > flow.Tunnel || !validKey(&s.Orig) {
+		return false
+	}
+	if (s.Reply == flow.Key{}) {
+		return s.Mode == flow.DR || s.Mode == flow.Tunnel
+	}
+	return validKey(&s.Reply) && s.Orig != s.Reply && canonicalProto(s.Orig.Proto()) == canonicalProto(s.Reply.Proto())
+}
+
+func validKey(k *flow.Key) bool {
+	if k.Proto() == 0 || uint16(k.Meta>>16) != 0 {
+		return false
+	}
+	switch k.Family() {
+	case flow.IPv4:
+		return k.Addr[1]|k.Addr[2]|k.Addr[3] == 0 && k.Proto() != flow.ProtoICMPv6
+	case flow.IPv6:
+		return k.Proto() != flow.ProtoICMP
+	}
+	return false
+}
+
+const notLive = flow.Tomb | flow.ReplyOnly
+
+// claimOrig checks that a record with these flags may have the original tuple k. It returns the record that must
+// leave the index of original tuples for it, if any.
+func (t *Table) claimOrig(k *flow.Key, hash uint64, flags flow.Flags, own flow.Handle) (displaced flow.Handle, err error) {
+	if flags&flow.ReplyOnly != 0 {
+		return 0, nil
+	}
+	r := t.find(k, hash)
+	h := r.Handle()
+	switch {
+	case r == 0 || h == own:
+		return 0, nil
+	case r.Dir() == flow.Out:
+		return 0, flow.ErrOrigTaken // somebody's reply tuple
+	case flags&flow.Tomb != 0:
+		return 0, nil // whoever has it keeps it
+	case t.rec[h].flags&notLive == 0:
+		return 0, flow.ErrOrigTaken
+	}
+	return h, nil
+}
+
+func (t *Table) unindexOrig(h flow.Handle, hash uint64) {
+	t.ix.remove(hash, MakeRef(h, flow.In))
+	t.rec[h].local &^= localOrig
+}
+
+func (t *Table) setTuples(h flow.Handle, s *flow.Session, noReply bool) {
+	r := &t.rec[h]
+	*r = record{proto: canonicalProto(s.Orig.Proto())}
+	for d, k := range [2]*flow.Key{&s.Orig, &s.Reply} {
+		r.addr[d], r.ports[d] = k.Addr[0], uint32(k.Meta>>32)
+		if k.Family() == flow.IPv6 {
+			r.kind |= 1 << d
+		}
+		if uint32(h) >= t.first6 {
+			t.line[uint32(h)-t.first6][d] = k.Addr
+		}
+	}
+	if noReply {
+		r.kind |= kindNoReply
+	}
+}
+
+func (t *Table) indexNew(h flow.Handle, s *flow.Session, origHash, replyHash uint64, noReply bool) bool {
+	if !noReply && !t.ix.insert(replyHash, MakeRef(h, flow.Out)) {
+		return false
+	}
+	if s.Flags&flow.ReplyOnly != 0 || s.Flags&flow.Tomb != 0 && t.find(&s.Orig, origHash) != 0 {
+		return true
+	}
+	if !t.ix.insert(origHash, MakeRef(h, flow.In)) {
+		if !noReply {
+			t.ix.remove(replyHash, MakeRef(h, flow.Out))
+		}
+		return false
+	}
+	t.rec[h].local |= localOrig
+	return true
+}
+
+// Update replaces everything of h but its tuples, which must be the same (ErrTuples). A record that becomes live again
+// takes its original tuple back, or fails with flow.ErrOrigTaken; nothing has changed then. A Timeout of 0 means that
+// of the state in this node's configuration.
+func (t *Table) Update(h flow.Handle, s *flow.Session) error {
+	if !t.Live(h) {
+		return ErrGone
+	}
+	var k flow.Key
+	if t.key(h, flow.Out, &k); k != s.Reply {
+		return ErrTuples
+	}
+	if t.key(h, flow.In, &k); k != s.Orig {
+		return ErrTuples
+	}
+	if !valid(s) {
+		t.stats.Invalid++
+		return ErrInvalid
+	}
+	r := &t.rec[h]
+	has, wants := r.local&localOrig != 0, s.Flags&flow.ReplyOnly == 0
+	var hash uint64
+	var displaced flow.Handle
+	if has != wants {
+		hash = t.secret.hash(&s.Orig)
+		var err error
+		if displaced, err = t.claimOrig(&s.Orig, hash, s.Flags, h); err != nil {
+			t.stats.OrigTaken++
+			return err
+		}
+	}
+	owner, err := t.owners.take(s.Owner)
+	if err != nil {
+		return err
+	}
+	if has != wants && !t.reindex(h, &s.Orig, hash, displaced, wants) {
+		t.owners.drop(owner)
+		t.stats.IndexFull++
+		return flow.ErrFull
+	}
+	was := r.flags
+	t.owners.drop(r.owner)
+	t.store(h, s, owner)
+	if (was^s.Flags)&flow.Tomb == 0 && s.Flags&flow.Tomb != 0 {
+		return nil // a tombstone keeps the time it is kept for
+	}
+	t.arm(h)
+	if s.Flags&^was&flow.Embryonic != 0 {
+		t.partOf(h).newest.push(h)
+	}
+	return nil
+}
+
+func (t *Table) reindex(h flow.Handle, orig *flow.Key, hash uint64, displaced flow.Handle, wants bool) bool {
+	if !wants {
+		t.unindexOrig(h, hash)
+		return true
+	}
+	if displaced != 0 {
+		t.unindexOrig(displaced, hash)
+	} else if t.find(orig, hash) != 0 {
+		return true // a tombstone whose tuple somebody has stays without
+	}
+	if !t.ix.insert(hash, MakeRef(h, flow.In)) {
+		if displaced != 0 && t.ix.insert(hash, MakeRef(displaced, flow.In)) {
+			t.rec[displaced].local |= localOrig
+		}
+		return false
+	}
+	t.rec[h].local |= localOrig
+	return true
+}
+
+// Remove forgets h: no tombstone stays. Removing what is gone does nothing.
+func (t *Table) Remove(h flow.Handle) {
+	if !t.Live(h) {
+		return
+	}
+	r := &t.rec[h]
+	var k flow.Key
+	if r.local&localOrig != 0 {
+		t.key(h, flow.In, &k)
+		t.ix.remove(t.secret.hash(&k), MakeRef(h, flow.In))
+	}
+	if r.kind&kindNoReply == 0 {
+		t.key(h, flow.Out, &k)
+		t.ix.remove(t.secret.hash(&k), MakeRef(h, flow.Out))
+	}
+	t.count(r.flags, -1)
+	t.owners.drop(r.owner)
+	t.dropExtra(r)
+	t.giveBack(h)
+}
+
+// arm sets the deadline of h from its timeout, or from now for a tombstone.
+func (t *Table) arm(h flow.Handle) { t.deadline[h] = expiry.Stored(t.due(h)) }
+
+// due is when h ends if nothing is seen of it.
+func (t *Table) due(h flow.Handle) expiry.Tick {
+	r := &t.rec[h]
+	if r.flags&flow.Tomb != 0 {
+		return t.now.Add(tombMS)
+	}
+	ms := r.timeout.Millis()
+	if r.local&localDoubt != 0 {
+		ms = min(ms, doubtMS)
+	}
+	if r.flags&flow.ReplyOnly != 0 {
+		ms = min(ms, replyOnlyMS)
+	}
+	return r.seen.Add(expiry.Jitter(ms, uint32(h)))
+}

@@ -1,0 +1,188 @@
+package conntrack
+
+import (
+	"math/bits"
+
+	"github.com/holdfast-lb/holdfast/dpd/internal/expiry"
+	"github.com/holdfast-lb/holdfast/dpd/internal/flow"
+)
+
+// record is what a packet needs of a session: one cache line, 64 bytes. Pairs are indexed by flow.Direction: [0] the
+// original tuple and the client's side, [1] the reply tuple and the server's side.
+type record struct {
+	addr    [2]uint64 // Addr[0] of the key: both addresses of IPv4, the first half of the source of IPv6
+	ports   [2]uint32 // source<<16 | destination
+	proto   uint8     // ICMPv6 is kept as ICMP: the family tells them apart
+	kind    uint8     // bit d: tuple d is IPv6; bits 2-4: flow.Mode; bit 5: no reply tuple
+	state   flow.State
+	bits    flow.Bits
+	flags   flow.Flags
+	timeout expiry.Span
+	owner   uint16 // index into Table.owners
+	bucket  flow.Bucket
+	local   uint8 // what is true of this node only: seen bits, doubt, indexing, repeated ACKs
+	seen    expiry.Tick
+	next    [2]uint32 // sequence number after the last byte seen
+	ack     [2]uint32 // highest acknowledgement seen
+	window  [2]uint16
+	side    uint32 // index into Table.sides; of a free record the next free handle
+}
+
+// Bits of record.local.
+const (
+	localSeenIn  = 1 << 0 // a packet of direction In was seen on this node; shifted by direction
+	localSeenOut = 1 << 1
+	localDoubt   = 1 << 2 // a RST or FIN was not believed: the timer is short until data comes
+	localOrig    = 1 << 3 // the index holds the original tuple
+	localDupUnit = 1 << 4 // bits 4-7 count repeated ACKs
+	localDupMask = 0xf0
+)
+
+const (
+	kindModeShift = 2
+	kindNoReply   = 1 << 5
+)
+
+// cold is what versions, queries and scheduling need: 24 bytes.
+type cold struct {
+	birth           flow.Birth
+	term, ver       uint32
+	service, server uint32
+}
+
+// line holds the addresses of a session of which at least one side is IPv6: 64 bytes, Addr of both keys.
+type line [2][4]uint64
+
+// Ref is a record and the direction of the packet that found it; 0 is none.
+type Ref uint32
+
+// MakeRef joins a handle and a direction.
+func MakeRef(h flow.Handle, d flow.Direction) Ref { return Ref(h)<<1 | Ref(d) }
+
+// Handle is the record.
+func (r Ref) Handle() flow.Handle { return flow.Handle(r >> 1) }
+
+// Dir is the direction of packets with the tuple that was looked up.
+func (r Ref) Dir() flow.Direction { return flow.Direction(r & 1) }
+
+func (r *record) mode() flow.Mode { return flow.Mode(r.kind >> kindModeShift & 7) }
+
+func canonicalProto(p uint8) uint8 {
+	if p == flow.ProtoICMPv6 {
+		return flow.ProtoICMP
+	}
+	return p
+}
+
+// meta rebuilds the Meta word of tuple d.
+func (r *record) meta(d flow.Direction) uint64 {
+	proto, family := uint64(r.proto), uint64(flow.IPv4)
+	if r.kind>>d&1 != 0 {
+		family = flow.IPv6
+		if proto == flow.ProtoICMP {
+			proto = flow.ProtoICMPv6
+		}
+	}
+	return uint64(r.ports[d&1])<<32 | proto<<8 | family
+}
+
+// key rebuilds tuple d; the zero key when there is none.
+func (t *Table) key(h flow.Handle, d flow.Direction, k *flow.Key) {
+	r := &t.rec[h]
+	*k = flow.Key{}
+	if d == flow.Out && r.kind&kindNoReply != 0 {
+		return
+	}
+	k.Meta = r.meta(d)
+	if r.kind>>d&1 != 0 {
+		k.Addr = t.line[uint32(h)-t.first6][d&1]
+		return
+	}
+	k.Addr[0] = r.addr[d&1]
+}
+
+// matches says whether ref's tuple is k. A ref of 0 matches nothing: record 0 has no protocol.
+func (t *Table) matches(ref Ref, k *flow.Key) bool {
+	d := ref & 1
+	r := &t.rec[ref>>1]
+	diff := r.addr[d] ^ k.Addr[0] | uint64(r.ports[d])<<32 ^ k.Meta&^0xffffffff
+	small := r.proto ^ uint8(k.Meta>>8) | (r.kind>>d^uint8(k.Meta)>>1)&1
+	if diff != 0 {
+		return false
+	}
+	if k.Meta&0xff == flow.IPv4 {
+		return small == 0
+	}
+	if p := uint8(k.Meta >> 8); r.kind>>d&1 == 0 || canonicalProto(p) != r.proto || p == flow.ProtoICMP {
+		return false
+	}
+	l := &t.line[uint32(ref>>1)-t.first6][d]
+	return l[1]^k.Addr[1]|l[2]^k.Addr[2]|l[3]^k.Addr[3] == 0
+}
+
+// Outgoing sets k to the tuple that a packet of direction d leaves with: from laddr to the server, or from the VIP to the
+// client. The zero key means that there is nothing to rewrite to (a mode without a reply tuple).
+func (t *Table) Outgoing(h flow.Handle, d flow.Direction, k *flow.Key) {
+	r := &t.rec[h]
+	o := (d ^ 1) & 1
+	if r.kind&(1<<o|kindNoReply) == 0 {
+		k.Addr[0] = bits.RotateLeft64(r.addr[o], 32)
+		k.Addr[1], k.Addr[2], k.Addr[3] = 0, 0, 0
+		k.Meta = uint64(bits.RotateLeft32(r.ports[o], 16))<<32 | uint64(r.proto)<<8 | flow.IPv4
+		return
+	}
+	if o == flow.Out && r.kind&kindNoReply != 0 {
+		*k = flow.Key{}
+		return
+	}
+	var in flow.Key
+	t.key(h, o, &in)
+	*k = in.Reverse()
+}
+
+// Load writes the whole of record h to s, the zero Session when h names none. Idle is reckoned from the last Advance or
+// Sweep.
+func (t *Table) Load(h flow.Handle, s *flow.Session) {
+	if !t.Live(h) {
+		*s = flow.Session{}
+		return
+	}
+	r, c := &t.rec[h], &t.cold[h]
+	t.key(h, flow.In, &s.Orig)
+	t.key(h, flow.Out, &s.Reply)
+	s.Birth, s.Term, s.Ver, s.Service, s.Server = c.birth, c.term, c.ver, c.service, c.server
+	s.Owner = t.owners.node(r.owner)
+	s.Idle = t.now.Since(r.seen)
+	s.Timeout = r.timeout.Seconds()
+	for d := range s.Seq {
+		s.Seq[d] = flow.SeqHint{Next: r.next[d], Ack: r.ack[d], Window: r.window[d], Seen: r.local&(localSeenIn<<d) != 0}
+	}
+	s.Flags, s.Mode, s.State, s.Bits, s.Bucket = r.flags, r.mode(), r.state, r.bits, r.bucket
+}
+
+// store writes everything of s but the tuples to record h, whose owner reference the caller has taken.
+func (t *Table) store(h flow.Handle, s *flow.Session, owner uint16) {
+	r := &t.rec[h]
+	keep := uint8(localOrig)
+	if t.cold[h].birth == s.Birth {
+		keep |= localDoubt
+	}
+	t.cold[h] = cold{birth: s.Birth, term: s.Term, ver: s.Ver, service: s.Service, server: s.Server}
+	t.count(r.flags, -1)
+	t.count(s.Flags, 1)
+	r.state, r.bits, r.flags, r.bucket, r.owner = s.State, s.Bits, s.Flags, s.Bucket, owner
+	r.kind = r.kind&^(7<<kindModeShift) | uint8(s.Mode)<<kindModeShift
+	r.seen = t.now.Sub(s.Idle)
+	seconds := s.Timeout
+	if seconds == 0 {
+		seconds = t.timeouts(s.Service)[s.State]
+	}
+	r.timeout = expiry.SpanOf(seconds)
+	r.local &= keep
+	for d := range s.Seq {
+		r.next[d], r.ack[d], r.window[d] = s.Seq[d].Next, s.Seq[d].Ack, s.Seq[d].Window
+		if s.Seq[d].Seen {
+			r.local |= localSeenIn << d
+		}
+	}
+}

@@ -1,0 +1,178 @@
+package conntrack
+
+import (
+	"errors"
+	"fmt"
+
+	"github.com/holdfast-lb/holdfast/dpd/internal/expiry"
+	"github.com/holdfast-lb/holdfast/dpd/internal/flow"
+)
+
+var (
+	// ErrInvalid: the session's tuples, state or mode can't be stored.
+	ErrInvalid = errors.New("conntrack: invalid session")
+	// ErrTuples: an update would change a tuple.
+	ErrTuples = errors.New("conntrack: update of other tuples")
+	// ErrGone: the handle names no record.
+	ErrGone = errors.New("conntrack: no such record")
+)
+
+// MaxCapacity is the greatest number of sessions of one table, both families together.
+const MaxCapacity = 1<<30 - 1
+
+// Config sizes a table. All memory is taken by New.
+type Config struct {
+	CapacityV4    int // sessions with IPv4 on both sides
+	CapacityV6    int // sessions with IPv6 on at least one side
+	CapacityExtra int // sessions that may have an Extra; 0 = none
+	// Load is the share of index slots in use when the table is full, 0.3 to 0.95; 0 = 0.85.
+	Load float64
+	// Timeouts of services without override; nil = DefaultTimeouts.
+	Timeouts *Timeouts
+	// OnEvict is told of an embryonic session just before it is removed to make room; it must not call the table. May be nil.
+	OnEvict func(flow.Handle, *flow.Session)
+}
+
+// Table is the session table of one worker. It belongs to one goroutine.
+//
+// Invariant: the index holds the reply tuple of every record that has one, and the original tuple of every record that is
+// live (neither a tombstone nor reply-only), and of each tombstone whose original tuple nobody live has taken since.
+type Table struct {
+	rec      []record // by handle; record 0 is never used
+	recBase  uintptr
+	line     []line // of handles from first6 on
+	lineBase uintptr
+	cold     []cold
+	deadline []uint32 // by handle; 0 = free
+	ix       index
+	secret   secret
+	now      expiry.Tick
+	first6   uint32 // first handle of the IPv6 part; handles below are IPv4
+	self     uint16 // index of the own node in owners
+
+	owners   owners
+	defaults Timeouts
+	override map[uint32]*Timeouts
+	part     [2]part // IPv4, IPv6
+	extra    extras
+	scratch  flow.Session
+	onEvict  func(flow.Handle, *flow.Session)
+	sweep    expiry.Sweeper
+	stats    Stats
+	arena    arena
+	burst    burst
+}
+
+// part is a range of handles with its free list.
+type part struct {
+	first, end uint32 // handles [first, end)
+	fresh      uint32 // lowest handle never used
+	free       uint32 // head of the free list, linked through record.side
+	walk       uint32 // where the search for something to evict goes on
+	newest     recent
+	used       int
+}
+
+// New builds an empty table. Close gives the memory back.
+func New(c Config) (*Table, error) {
+	if c.CapacityV4 < 0 || c.CapacityV6 < 0 || c.CapacityExtra < 0 || c.CapacityV4 > MaxCapacity-c.CapacityV6 || c.CapacityV4+c.CapacityV6 == 0 {
+		return nil, fmt.Errorf("conntrack: capacities %d (IPv4), %d (IPv6), %d (extra): want at least one session and at most %d",
+			c.CapacityV4, c.CapacityV6, c.CapacityExtra, MaxCapacity)
+	}
+	if c.Load == 0 {
+		c.Load = 0.85
+	}
+	if !(c.Load >= 0.3 && c.Load <= 0.95) {
+		return nil, fmt.Errorf("conntrack: index load %v: want 0.3 to 0.95", c.Load)
+	}
+	t := &Table{secret: newSecret(), owners: newOwners(), defaults: DefaultTimeouts(), override: make(map[uint32]*Timeouts), onEvict: c.OnEvict}
+	if c.Timeouts != nil {
+		t.defaults = *c.Timeouts
+	}
+	t.first6 = uint32(c.CapacityV4) + 1
+	end := t.first6 + uint32(c.CapacityV6)
+	t.part[0] = part{first: 1, end: t.first6, fresh: 1}
+	t.part[1] = part{first: t.first6, end: end, fresh: t.first6}
+	buckets := max(int(float64(2*(end-1))/(slots*c.Load))+1, 16)
+	if err := t.allocate(int(end), c.CapacityV6, buckets, c.CapacityExtra); err != nil {
+		return nil, errors.Join(err, t.arena.close())
+	}
+	t.ix.n = uint64(buckets)
+	t.ix.path = make([]hop, 0, searchMax+slots)
+	return t, nil
+}
+
+func (t *Table) allocate(records, lines, buckets, extra int) (err error) {
+	if t.rec, t.recBase, err = region[record](&t.arena, records); err != nil {
+		return err
+	}
+	if t.line, t.lineBase, err = region[line](&t.arena, lines); err != nil {
+		return err
+	}
+	if t.cold, _, err = region[cold](&t.arena, records); err != nil {
+		return err
+	}
+	if t.deadline, _, err = region[uint32](&t.arena, records); err != nil {
+		return err
+	}
+	if t.ix.bucket, t.ix.base, err = region[bucket](&t.arena, buckets); err != nil {
+		return err
+	}
+	t.extra.slab, _, err = region[Extra](&t.arena, extra+1)
+	return err
+}
+
+// Close gives the memory back. The table must not be used after.
+func (t *Table) Close() error {
+	t.rec, t.line, t.cold, t.deadline, t.ix.bucket, t.extra.slab = nil, nil, nil, nil, nil, nil
+	return t.arena.close()
+}
+
+// SetSelf says which node's sessions are not Foreign. Call it again when the node takes a new incarnation.
+func (t *Table) SetSelf(n flow.Node) error {
+	i, err := t.owners.take(n)
+	if err != nil {
+		return err
+	}
+	if t.self != 0 {
+		t.owners.drop(t.self)
+	}
+	t.self = i
+	return nil
+}
+
+// Advance brings the time for the calls that have no now argument. Once a turn of the worker.
+func (t *Table) Advance(now expiry.Tick) { t.now = now }
+
+// Len is the number of records, tombstones included.
+func (t *Table) Len() int { return t.part[0].used + t.part[1].used }
+
+// Live says whether h names a record.
+func (t *Table) Live(h flow.Handle) bool {
+	return h != 0 && int(h) < len(t.deadline) && t.deadline[h] != 0
+}
+
+// Find looks up one tuple. For bursts use LookupBatch.
+func (t *Table) Find(k *flow.Key) (flow.Handle, flow.Direction, bool) {
+	r := t.find(k, t.secret.hash(k))
+	return r.Handle(), r.Dir(), r != 0
+}
+
+// Flags, State and Owned are read without loading the whole session.
+func (t *Table) Flags(h flow.Handle) flow.Flags { return t.rec[h].flags }
+
+// State is the protocol state of h.
+func (t *Table) State(h flow.Handle) flow.State { return t.rec[h].state }
+
+// Server is the id of the real server of h; 0 when unbound.
+func (t *Table) Server(h flow.Handle) uint32 { return t.cold[h].server }
+
+// Owned says whether this node owns h.
+func (t *Table) Owned(h flow.Handle) bool { return t.rec[h].owner == t.self }
+
+func (t *Table) partOf(h flow.Handle) *part {
+	if uint32(h) < t.first6 {
+		return &t.part[0]
+	}
+	return &t.part[1]
+}

@@ -1,0 +1,53 @@
+package conntrack
+
+import "github.com/holdfast-lb/holdfast/dpd/internal/flow"
+
+// Timeouts are seconds of idleness per protocol state.
+type Timeouts [flow.NumStates]uint32
+
+// DefaultTimeouts are those of DPVS, save two: ESTABLISHED is an hour, as IPVS synchronises it (90 s ends connections that
+// merely wait), and CLOSE_WAIT two minutes (7 s ends half-closed connections that are still sending).
+func DefaultTimeouts() Timeouts {
+	return Timeouts{
+		flow.TCPNone: 2, flow.TCPEstablished: 3600, flow.TCPSynSent: 3, flow.TCPSynRecv: 30, flow.TCPFinWait: 120,
+		flow.TCPTimeWait: 7, flow.TCPClose: 3, flow.TCPCloseWait: 120, flow.TCPLastAck: 7, flow.TCPListen: 120, flow.TCPSynAck: 30,
+		flow.UDPNone: 300, flow.UDPOneWay: 300, flow.UDPNormal: 300, flow.ICMPNormal: 300,
+	}
+}
+
+const (
+	// doubtMS is the timeout of a session of which a RST or FIN was forwarded but not believed.
+	doubtMS = 30_000
+	// tombMS is how long after its end a tombstone is reported by Sweep for the first time.
+	tombMS = 60_000
+	// replyOnlyMS is the idle time of a session that only its reply tuple finds.
+	replyOnlyMS = 60_000
+)
+
+// SetTimeouts replaces the timeouts of services without an override. They apply to sessions at their next change of state.
+func (t *Table) SetTimeouts(all Timeouts) { t.defaults = all }
+
+// SetServiceTimeouts overrides the timeouts of one service; nil takes the override away. Fields of 0 seconds keep the default.
+func (t *Table) SetServiceTimeouts(service uint32, over *Timeouts) {
+	if over == nil {
+		delete(t.override, service)
+		return
+	}
+	o := *over
+	t.override[service] = &o
+}
+
+func (t *Table) timeouts(service uint32) Timeouts {
+	all := t.defaults
+	if len(t.override) == 0 {
+		return all
+	}
+	if o := t.override[service]; o != nil {
+		for s, sec := range o {
+			if sec != 0 {
+				all[s] = sec
+			}
+		}
+	}
+	return all
+}

@@ -1,0 +1,227 @@
+package conntrack
+
+import (
+	"github.com/holdfast-lb/holdfast/dpd/internal/expiry"
+	"github.com/holdfast-lb/holdfast/dpd/internal/flow"
+)
+
+const (
+	// dupWindowMS is how soon an equal acknowledgement must follow to count towards a storm: keep-alives don't.
+	dupWindowMS = 64
+	// ackSpan is how far an acknowledgement may lie behind what the other side sent to be plausible. It keeps a sender who
+	// guesses from moving the sequence hints that RST and FIN are judged by.
+	ackSpan = 1 << 26
+	// unusual flags take a packet off the short path.
+	unusual = flow.Tomb | flow.ReplyOnly | flow.Synced | flow.Embryonic
+)
+
+// Touch books a packet of direction d on record h: last-seen, sequence hints, protocol state, sticky bits. seg is read for
+// TCP alone and may be nil otherwise.
+//
+// RST and FIN are believed if they continue the last packet of their direction seen on this node; values that came by sync
+// are hints that convince nobody. One that isn't believed shortens the timer to 30 s, and the next data restores it.
+func (t *Table) Touch(h flow.Handle, d flow.Direction, seg *Segment, now expiry.Tick) Outcome {
+	r := &t.rec[h]
+	d &= 1
+	if r.state == flow.TCPEstablished && seg != nil && seg.Flags&(SYN|FIN|RST|ACK) == ACK && r.flags&unusual == 0 &&
+		r.local&(localSeenIn|localSeenOut|localDoubt) == localSeenIn|localSeenOut && r.owner == t.self {
+		end := seg.Seq + seg.Payload
+		if seg.Payload|(end^r.next[d])|(seg.Ack^r.ack[d])|uint32(seg.Window^r.window[d]) == 0 {
+			return r.repeated(now)
+		}
+		r.local &^= localDupMask
+		r.seen = now
+		r.advance(d, end, seg)
+		return 0
+	}
+	return t.touchSlow(h, d, seg, now)
+}
+
+// advance moves the sequence hints of direction d, if what the segment acknowledges can have been sent.
+func (r *record) advance(d flow.Direction, end uint32, seg *Segment) {
+	if r.next[(d^1)&1]-seg.Ack > ackSpan {
+		return
+	}
+	if int32(end-r.next[d&1]) > 0 {
+		r.next[d&1] = end
+	}
+	if int32(seg.Ack-r.ack[d&1]) > 0 {
+		r.ack[d&1] = seg.Ack
+	}
+	r.window[d&1] = seg.Window
+}
+
+func (r *record) repeated(now expiry.Tick) (o Outcome) {
+	switch {
+	case now.Since(r.seen) > dupWindowMS:
+		r.local &^= localDupMask
+	case r.local&localDupMask == localDupMask:
+		o = DupAck
+	default:
+		r.local += localDupUnit
+	}
+	r.seen = now
+	return o
+}
+
+func (t *Table) touchSlow(h flow.Handle, d flow.Direction, seg *Segment, now expiry.Tick) Outcome {
+	r := &t.rec[h]
+	var o Outcome
+	if r.owner != t.self {
+		o |= Foreign
+	}
+	tcp := r.proto == flow.ProtoTCP && seg != nil
+	switch {
+	case r.flags&flow.HardTomb != 0:
+		o |= HitHardTomb
+	case r.flags&flow.SoftTomb != 0:
+		o |= HitSoftTomb
+	}
+	if r.flags&flow.ReplyOnly != 0 {
+		o |= HitReplyOnly
+	}
+	if tcp && d == flow.In && seg.Flags&(SYN|ACK|RST) == SYN && r.bits&flow.SynIn != 0 && seg.end() != r.next[0] {
+		o |= SynOnExisting
+	}
+	if o&(HitHardTomb|HitSoftTomb|SynOnExisting) != 0 {
+		return o
+	}
+	if r.flags&flow.Synced != 0 {
+		r.flags &^= flow.Synced
+		o |= FirstLocalPacket
+	}
+	before := r.state
+	if tcp {
+		o |= t.touchTCP(r, d, seg, now)
+	} else {
+		o |= touchDatagram(r, d, now)
+	}
+	if r.state != before {
+		o |= StateChanged
+		if r.state == flow.TCPEstablished && r.flags&flow.Embryonic != 0 {
+			t.count(r.flags, -1)
+			r.flags &^= flow.Embryonic
+			t.count(r.flags, 1)
+			o |= HandshakeDone
+		}
+		r.timeout = expiry.SpanOf(t.timeouts(t.cold[h].service)[r.state])
+	}
+	if o&(StateChanged|Doubted) != 0 || o&doubtLifted != 0 {
+		t.arm(h)
+	}
+	return o &^ doubtLifted
+}
+
+// doubtLifted is for touchSlow alone: data came after a RST or FIN that was not believed.
+const doubtLifted Outcome = 1 << 31
+
+func touchDatagram(r *record, d flow.Direction, now expiry.Tick) (o Outcome) {
+	r.seen = now
+	r.local |= localSeenIn << d
+	switch {
+	case r.state == flow.UDPNone && d == flow.In:
+		r.state = flow.UDPOneWay
+	case (r.state == flow.UDPNone || r.state == flow.UDPOneWay) && d == flow.Out:
+		r.state = flow.UDPNormal
+		o = ServerAlive
+	}
+	return o
+}
+
+func (t *Table) touchTCP(r *record, d flow.Direction, seg *Segment, now expiry.Tick) (o Outcome) {
+	kind := row[seg.Flags&31]
+	if kind == rows || int(r.state) >= tcpStates || seg.Flags&(SYN|FIN) == SYN|FIN {
+		r.seen = now
+		return Untracked
+	}
+	if seg.Flags&(RST|FIN) != 0 && !r.believes(d, seg) {
+		r.seen = now
+		r.local |= localDoubt
+		return Doubted
+	}
+	if seg.Flags&(SYN|FIN|RST) == 0 && seg.Payload == 0 && r.local&(localSeenIn<<d) != 0 &&
+		seg.Seq == r.next[d] && seg.Ack == r.ack[d] && seg.Window == r.window[d] {
+		o |= r.repeated(now)
+	} else {
+		r.local &^= localDupMask
+	}
+	if r.local&localDoubt != 0 && seg.Payload > 0 {
+		r.local &^= localDoubt
+		o |= doubtLifted
+	}
+	r.seen = now
+	r.track(d, seg)
+	return o | t.follow(r, d, kind, seg)
+}
+
+// believes says whether a RST or FIN continues direction d. A RST that answers the SYN has nothing to continue; it proves
+// itself by acknowledging the client's number. A FIN already believed may be repeated.
+func (r *record) believes(d flow.Direction, seg *Segment) bool {
+	if r.local&(localSeenIn<<d) != 0 {
+		return seg.Seq == r.next[d] || seg.Flags&RST == 0 && r.bits&(flow.FinIn<<d) != 0 && seg.end() == r.next[d]
+	}
+	return seg.Flags&(RST|ACK) == RST|ACK && d == flow.Out && r.bits&(flow.SynIn|flow.SynOut) == flow.SynIn &&
+		r.local&localSeenIn != 0 && seg.Ack == r.next[flow.In]
+}
+
+// track moves the sequence hints. The first packet of a direction on this node sets them, whatever sync said.
+func (r *record) track(d flow.Direction, seg *Segment) {
+	switch {
+	case seg.Flags&RST != 0:
+		return
+	case r.local&(localSeenIn<<d) == 0 || seg.Flags&SYN != 0 && r.bits&(flow.SynIn<<d) == 0:
+		r.local |= localSeenIn << d
+		r.next[d], r.ack[d], r.window[d] = seg.end(), seg.Ack, seg.Window
+		if seg.Flags&SYN != 0 {
+			r.ack[d^1] = seg.Seq // nothing of this direction is acknowledged yet
+		}
+	case seg.Flags&SYN != 0: // repeated
+	case r.local&(localSeenIn<<(d^1)) != 0:
+		r.advance(d, seg.end(), seg)
+	default: // one direction passes here: nothing to judge the acknowledgement by
+		if int32(seg.end()-r.next[d]) > 0 {
+			r.next[d] = seg.end()
+		}
+		if r.ack[d] == 0 || int32(seg.Ack-r.ack[d]) > 0 {
+			r.ack[d] = seg.Ack
+		}
+		r.window[d] = seg.Window
+	}
+}
+
+// follow sets the sticky bits and the state.
+func (t *Table) follow(r *record, d flow.Direction, kind uint8, seg *Segment) (o Outcome) {
+	had := r.bits
+	switch {
+	case seg.Flags&RST != 0:
+		r.bits |= flow.RstIn << d
+	case seg.Flags&SYN != 0:
+		r.bits |= flow.SynIn << d
+	case seg.Flags&FIN != 0:
+		r.bits |= flow.FinIn << d
+		if had&(flow.FinIn|flow.FinOut) == 0 {
+			o |= FirstFin
+		}
+	}
+	if seg.Flags&(ACK|RST) == ACK && r.bits&(flow.FinIn<<(d^1)) != 0 && seg.Ack == r.next[d^1] {
+		r.bits |= flow.FinAckedIn << (d ^ 1)
+	}
+	if r.bits != had {
+		o |= BitsChanged
+		if ends(r.bits) && !ends(had) {
+			o |= Closed
+		}
+	}
+	before := r.state
+	r.state = next[tableOf(r.mode(), d)][kind][r.state]
+	if d == flow.Out && kind == rowRst && (before == flow.TCPSynRecv || before == flow.TCPSynSent) && r.state == flow.TCPClose {
+		o |= ServerDead
+	}
+	return o
+}
+
+// ends says whether a session with these bits is over.
+func ends(b flow.Bits) bool {
+	const acked = flow.FinAckedIn | flow.FinAckedOut
+	return b&acked == acked || b&(flow.RstIn|flow.RstOut) != 0
+}
