@@ -15,18 +15,16 @@ func (m *Machine) gates(now int64) {
 			if !m.gate(now, n, o) {
 				continue
 			}
-			n.Phase = Ready
-			if b := m.st.Holds(n.ID, n.Inc); b != nil {
-				b.Allocatable = true
-			}
+			m.enter(now, n, Ready)
+			m.allocatable(n, true)
 			o.readyView = max(m.st.View, m.maxReported) + 1
 			m.touch()
 			m.say(Event{Kind: NodeReady, Node: n.ID, Inc: n.Inc})
 		case Ready:
-			if !o.report.RoutesSeen || o.report.View < o.readyView {
+			if !o.report.Settled || o.report.View < o.readyView {
 				continue
 			}
-			n.Phase = Admitted
+			m.enter(now, n, Admitted)
 			m.unmark(n)
 			m.touch()
 			m.say(Event{Kind: NodeAdmitted, Node: n.ID, Inc: n.Inc})
@@ -79,11 +77,16 @@ func (m *Machine) gate(now int64, n *Node, o *observation) bool {
 	if open || received*100 < expected*m.cfg.ReadyPercent {
 		return false
 	}
-	b := m.st.Holds(n.ID, n.Inc)
-	if b == nil {
-		return len(m.st.Blocks) == 0 // a cluster without FullNAT has none to give
+	for _, is6 := range families(n) {
+		b := m.st.Holds(n.ID, n.Inc, is6)
+		switch {
+		case b == nil && m.hasBlocks(is6):
+			return false
+		case b != nil && !b.Clean && !whole:
+			return false
+		}
 	}
-	return b.Clean || whole
+	return true
 }
 
 func greeted(peers []PeerReport, x *Node) bool {

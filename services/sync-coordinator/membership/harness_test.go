@@ -26,21 +26,30 @@ type plane struct {
 
 const t0 = 1_000_000
 
+// newBed has sync addresses of both families and so many blocks of one IPv4 address.
 func newBed(t *testing.T, blocks int) *bed {
 	t.Helper()
 	b := &bed{t: t, now: t0, dp: map[uint32]*plane{}}
 	b.m = New(DefaultConfig(), State{}, 0, Secrets{})
-	b.must(b.m.AddPool(Pool{Name: "sip", Kind: PoolSip, Prefixes: prefixes("10.0.9.0/24", "fd09::/120")}))
-	if blocks > 0 {
-		b.must(b.m.AddPool(Pool{Name: "laddr", Kind: PoolLaddr, BlockSize: blocks2size(blocks),
-			Prefixes: prefixes("10.0.7.0/24", "fd07::/120")}))
-	}
+	b.must(b.m.SetPools(b.now, poolsOf(blocks)))
 	b.take()
 	return b
 }
 
-// blocks2size cuts the 254 usable addresses so that exactly the wanted number of blocks comes out.
-func blocks2size(blocks int) int { return 254 / blocks }
+func poolsOf(blocks int) []Pool {
+	p := []Pool{
+		{Name: "sip4", Kind: PoolSip, Prefixes: prefixes("10.0.9.0/25")},
+		{Name: "sip6", Kind: PoolSip, Prefixes: prefixes("fd09::/121")},
+	}
+	if blocks > 0 {
+		l := Pool{Name: "laddr", Kind: PoolLaddr, BlockSize: 1}
+		for i := range blocks {
+			l.Prefixes = append(l.Prefixes, netip.MustParsePrefix(fmt.Sprintf("10.0.7.%d/32", i)))
+		}
+		p = append(p, l)
+	}
+	return p
+}
 
 func prefixes(s ...string) []netip.Prefix {
 	var p []netip.Prefix
@@ -78,9 +87,13 @@ func (b *bed) restart(reported uint64) {
 
 func name(i int) string { return fmt.Sprintf("lb-%c", 'a'+i-1) }
 
+func ask(name string) JoinRequest {
+	return JoinRequest{Name: name, ControlAddress: "127.0.0.1:7000", IPv4: true, IPv6: true}
+}
+
 func (b *bed) join(n string) Node {
 	b.t.Helper()
-	got, err := b.m.Join(b.now, JoinRequest{Name: n, ControlAddress: "127.0.0.1:7000", SyncPort: 4790})
+	got, err := b.m.Join(b.now, ask(n))
 	b.must(err)
 	b.take()
 	b.dp[got.ID] = &plane{Report: Report{Node: got.ID, Inc: got.Inc}}
@@ -113,7 +126,7 @@ func (b *bed) sync() {
 		}
 		p.Blocks = p.Blocks[:0]
 		for _, blk := range s.Blocks {
-			p.Blocks = append(p.Blocks, BlockReport{ID: blk.ID, FenceAge: -1, Records: 1})
+			p.Blocks = append(p.Blocks, BlockReport{ID: blk.ID, Records: 1})
 		}
 	}
 }
@@ -158,7 +171,7 @@ func (b *bed) whole(id uint32) {
 			p.Bulk = append(p.Bulk, BulkReport{ID: x.ID, Inc: x.Inc, Begun: true, Ended: true, Expected: 10, Received: 10})
 		}
 	}
-	p.RoutesSeen = true
+	p.Settled = true
 }
 
 // admit brings up n nodes, all admitted.

@@ -3,6 +3,7 @@ package membership
 import (
 	"errors"
 	"net/netip"
+	"strings"
 	"testing"
 )
 
@@ -13,7 +14,7 @@ func TestJoinGivesIdentity(t *testing.T) {
 	if a.ID != 1 || c.ID != 2 || a.Inc < t0 || a.Phase != Joining {
 		t.Fatalf("first %+v second %+v", a, c)
 	}
-	if a.Sip4 != netip.MustParseAddr("10.0.9.1") || a.Sip6 != netip.MustParseAddr("fd09::1") || c.Sip4 == a.Sip4 {
+	if a.Sip4 != netip.MustParseAddr("10.0.9.0") || a.Sip6 != netip.MustParseAddr("fd09::") || c.Sip4 == a.Sip4 {
 		t.Fatalf("sips %v %v and %v", a.Sip4, a.Sip6, c.Sip4)
 	}
 	again := b.join("lb-a")
@@ -24,29 +25,66 @@ func TestJoinGivesIdentity(t *testing.T) {
 
 func TestIncarnationRisesAboveEverythingKnown(t *testing.T) {
 	b := newBed(t, 4)
-	n, err := b.m.Join(b.now, JoinRequest{Name: "lb-a", ControlAddress: "h:1", StoredInc: 9_000_000, View: 70})
+	r := ask("lb-a")
+	r.StoredInc = 9_000_000
+	n, err := b.m.Join(b.now, r)
 	b.must(err)
 	if n.Inc != 9_000_001 || n.Fenced != 9_000_000 {
 		t.Fatalf("%+v", n)
 	}
-	if o := b.take(); o.State.View != 71 {
-		t.Fatalf("view %d, want one above what the node ran", o.State.View)
-	}
 	// The clock went back: the incarnation does not.
-	m, err := b.m.Join(5, JoinRequest{Name: "lb-a", ControlAddress: "h:1"})
+	m, err := b.m.Join(5, ask("lb-a"))
 	b.must(err)
 	if m.Inc != 9_000_002 {
 		t.Fatalf("%+v", m)
 	}
 }
 
+func TestTheSameProcessIsGivenTheSameLife(t *testing.T) {
+	b := newBed(t, 4)
+	r := ask("lb-a")
+	r.ProcessID = "p1"
+	first, err := b.m.Join(b.now, r)
+	b.must(err)
+	b.take()
+	again, err := b.m.Join(b.now+500, r)
+	b.must(err)
+	if o := b.take(); o.Changed || again.Inc != first.Inc {
+		t.Fatalf("%+v then %+v", first, again)
+	}
+	b.must(b.m.Leave(b.now, first.ID, first.Inc))
+	after, err := b.m.Join(b.now, r)
+	b.must(err)
+	if after.Inc <= first.Inc {
+		t.Fatal("a life that is over was given again")
+	}
+}
+
+func TestFamiliesThatANodeDoesNotWant(t *testing.T) {
+	b := newBed(t, 2)
+	r := ask("lb-a")
+	r.IPv4 = false
+	n, err := b.m.Join(b.now, r)
+	b.must(err)
+	if n.Sip4.IsValid() || !n.Sip6.IsValid() || n.SyncPort != DefaultSyncPort {
+		t.Fatalf("%+v", n)
+	}
+	if s := b.m.State(); s.Holds(n.ID, n.Inc, false) != nil {
+		t.Fatal("got a block of a family that it does not want")
+	}
+}
+
 func TestJoinRefusals(t *testing.T) {
 	full := func(b *bed) {
-		b.must(b.m.AddPool(Pool{Name: "more", Kind: PoolSip, Prefixes: prefixes("10.8.0.0/16")}))
 		for i := range MaxMembers {
-			_, err := b.m.Join(b.now, JoinRequest{Name: "n" + string(rune('a'+i/26)) + string(rune('a'+i%26)), ControlAddress: "h:1"})
+			_, err := b.m.Join(b.now, ask("n"+string(rune('a'+i/26))+string(rune('a'+i%26))))
 			b.must(err)
 		}
+	}
+	with := func(change func(*JoinRequest)) JoinRequest {
+		r := ask("lb-a")
+		change(&r)
+		return r
 	}
 	for _, c := range []struct {
 		name  string
@@ -54,15 +92,19 @@ func TestJoinRefusals(t *testing.T) {
 		req   JoinRequest
 		want  error
 	}{
-		{"no name", nil, JoinRequest{ControlAddress: "h:1"}, ErrName},
-		{"a name with a slash", nil, JoinRequest{Name: "a/b", ControlAddress: "h:1"}, ErrName},
-		{"a name that ends in a dash", nil, JoinRequest{Name: "a-", ControlAddress: "h:1"}, ErrName},
-		{"a name of 64 bytes", nil, JoinRequest{Name: string(make([]byte, 64)), ControlAddress: "h:1"}, ErrName},
-		{"no address", nil, JoinRequest{Name: "a"}, ErrAddress},
-		{"an address without port", nil, JoinRequest{Name: "a", ControlAddress: "host"}, ErrAddress},
-		{"an address with port 0", nil, JoinRequest{Name: "a", ControlAddress: "host:0"}, ErrAddress},
-		{"no sip pool", func(b *bed) { b.must(b.m.RemovePool("sip")) }, JoinRequest{Name: "a", ControlAddress: "h:1"}, ErrNoSip},
-		{"a full view", full, JoinRequest{Name: "zz-more", ControlAddress: "h:1"}, ErrTooMany},
+		{"no name", nil, ask(""), ErrName},
+		{"a name with a slash", nil, ask("a/b"), ErrName},
+		{"a name in capitals", nil, ask("LB"), ErrName},
+		{"a name that begins with a digit", nil, ask("1a"), ErrName},
+		{"a name of 64 bytes", nil, ask(strings.Repeat("a", 64)), ErrName},
+		{"no address", nil, with(func(r *JoinRequest) { r.ControlAddress = "" }), ErrAddress},
+		{"an address without port", nil, with(func(r *JoinRequest) { r.ControlAddress = "host" }), ErrAddress},
+		{"an address with port 0", nil, with(func(r *JoinRequest) { r.ControlAddress = "host:0" }), ErrAddress},
+		{"no family", nil, with(func(r *JoinRequest) { r.IPv4, r.IPv6 = false, false }), ErrFamily},
+		{"65 data addresses", nil, with(func(r *JoinRequest) { r.DataAddresses = make([]string, 65) }), ErrTooLong},
+		{"a process id of 65 bytes", nil, with(func(r *JoinRequest) { r.ProcessID = strings.Repeat("x", 65) }), ErrTooLong},
+		{"no sip pool", func(b *bed) { b.must(b.m.SetPools(b.now, nil)) }, ask("lb-a"), ErrNoSip},
+		{"a full view", full, ask("zz-more"), ErrTooMany},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			b := newBed(t, 4)
@@ -82,11 +124,10 @@ func TestJoinRefusals(t *testing.T) {
 }
 
 func TestSipOfARemovedNodeIsGivenAwayLast(t *testing.T) {
-	b := &bed{t: t, now: t0, dp: map[uint32]*plane{}}
-	b.m = New(DefaultConfig(), State{}, 0, Secrets{})
-	b.must(b.m.AddPool(Pool{Name: "sip", Kind: PoolSip, Prefixes: prefixes("10.0.9.0/30")}))
+	b := newBed(t, 0)
+	b.must(b.m.SetPools(b.now, []Pool{{Name: "sip", Kind: PoolSip, Prefixes: prefixes("10.0.9.0/31")}}))
 	a, c := b.join("lb-a"), b.join("lb-b")
-	if _, err := b.m.Join(b.now, JoinRequest{Name: "lb-c", ControlAddress: "h:1"}); !errors.Is(err, ErrNoSip) {
+	if _, err := b.m.Join(b.now, ask("lb-c")); !errors.Is(err, ErrNoSip) {
 		t.Fatalf("third of two addresses: %v", err)
 	}
 	b.must(b.m.Leave(b.now, a.ID, a.Inc))
@@ -94,7 +135,7 @@ func TestSipOfARemovedNodeIsGivenAwayLast(t *testing.T) {
 	if d.Sip4 != a.Sip4 || d.Sip4 == c.Sip4 {
 		t.Fatalf("got %v", d.Sip4)
 	}
-	if _, err := b.m.Join(b.now, JoinRequest{Name: "lb-a", ControlAddress: "h:1"}); !errors.Is(err, ErrNoSip) {
+	if _, err := b.m.Join(b.now, ask("lb-a")); !errors.Is(err, ErrNoSip) {
 		t.Fatalf("the old holder got an address that another has: %v", err)
 	}
 }
@@ -145,7 +186,7 @@ func TestAdmissionGate(t *testing.T) {
 			b.sync()
 			b.dp[j].Peers[0].Greeted = false
 		}, 20, Joining},
-		{"routes not seen", func(b *bed, j uint32) { b.whole(j); b.dp[j].RoutesSeen = false }, 20, Ready},
+		{"routes not seen", func(b *bed, j uint32) { b.whole(j); b.dp[j].Settled = false }, 20, Ready},
 		{"nothing to receive", func(b *bed, j uint32) {
 			b.whole(j)
 			for i := range b.dp[j].Bulk {
@@ -158,7 +199,7 @@ func TestAdmissionGate(t *testing.T) {
 			b.dp[1].gone, b.dp[2].gone = true, true
 			b.suspect(1, j)
 			b.suspect(2, j)
-			b.dp[j].RoutesSeen = true
+			b.dp[j].Settled = true
 		}, 3, Admitted},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -179,7 +220,7 @@ func TestReadyAllocatesBeforeItIsAdmitted(t *testing.T) {
 	b.admit(1)
 	j := b.join("lb-j").ID
 	s := b.m.State()
-	if s.MayAllocate(s.Holds(j, b.dp[j].Inc)) {
+	if s.MayAllocate(s.Holds(j, b.dp[j].Inc, false)) {
 		t.Fatal("a joiner may allocate")
 	}
 	b.whole(j)
@@ -191,7 +232,7 @@ func TestReadyAllocatesBeforeItIsAdmitted(t *testing.T) {
 	b.take()
 	b.want(j, Ready)
 	s = b.m.State()
-	if !s.MayAllocate(s.Holds(j, b.dp[j].Inc)) {
+	if !s.MayAllocate(s.Holds(j, b.dp[j].Inc, false)) {
 		t.Fatal("a ready node may not allocate")
 	}
 	b.round()
@@ -220,11 +261,18 @@ func TestStockIsOrderedOfEveryMemberAndAgain(t *testing.T) {
 func TestDrainAndLeave(t *testing.T) {
 	b := newBed(t, 8)
 	b.admit(2)
-	if err := b.m.Drain(b.now, "nobody"); !errors.Is(err, ErrUnknownNode) {
+	if err := b.m.Drain(b.now, "nobody", false, false); !errors.Is(err, ErrUnknownNode) {
 		t.Fatal(err)
 	}
-	b.must(b.m.Drain(b.now, "lb-b"))
-	b.must(b.m.Drain(b.now, "lb-b"))
+	b.must(b.m.Drain(b.now, "lb-b", false, true))
+	if o := b.take(); o.Changed {
+		t.Fatal("a check changed something")
+	}
+	b.must(b.m.Drain(b.now, "lb-b", false, false))
+	if err := b.m.Drain(b.now, "lb-a", false, false); !errors.Is(err, ErrLastNode) {
+		t.Fatal(err)
+	}
+	b.must(b.m.Drain(b.now, "lb-b", false, false))
 	b.take()
 	b.want(2, Draining)
 	if b.happened(NodeDraining, 2) != 1 || b.block(2).Allocatable {
@@ -237,11 +285,11 @@ func TestDrainAndLeave(t *testing.T) {
 	if n := b.node(2); n.Cause != CauseLeft || n.ByMachine || n.Fenced != n.Inc {
 		t.Fatalf("%+v", n)
 	}
-	if err := b.m.Drain(b.now, "lb-b"); !errors.Is(err, ErrNotMember) {
+	if err := b.m.Drain(b.now, "lb-b", false, false); !errors.Is(err, ErrNotMember) {
 		t.Fatal(err)
 	}
 	b.join("lb-c")
-	if err := b.m.Drain(b.now, "lb-c"); !errors.Is(err, ErrPhase) {
+	if err := b.m.Drain(b.now, "lb-c", false, false); !errors.Is(err, ErrPhase) {
 		t.Fatal(err)
 	}
 }

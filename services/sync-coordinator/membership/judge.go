@@ -17,7 +17,7 @@ func (m *Machine) judge(now int64) {
 		o := m.observe(now, n.ID)
 		silent := m.silent(now, n)
 		if silent && o.control == controlDown {
-			m.condemn(n, o)
+			m.condemn(now, n, o)
 			continue
 		}
 		o.held = false
@@ -44,9 +44,9 @@ func (m *Machine) silent(now int64, n *Node) bool {
 
 // condemn removes a node unless too many are gone already: at most max(1, a third) of the view before the first removal
 // that is not undone. A node that serves nothing yet costs nothing and is not counted.
-func (m *Machine) condemn(n *Node, o *observation) {
+func (m *Machine) condemn(now int64, n *Node, o *observation) {
 	if !n.Serving() {
-		m.remove(n, CauseDead, false)
+		m.remove(now, n, CauseDead, false)
 		return
 	}
 	serving, gone := 0, 0
@@ -70,7 +70,7 @@ func (m *Machine) condemn(n *Node, o *observation) {
 		return
 	}
 	m.st.Baseline = base
-	m.remove(n, CauseDead, true)
+	m.remove(now, n, CauseDead, true)
 }
 
 func (m *Machine) grade(now int64, n *Node, o *observation, silent bool) {

@@ -1,20 +1,43 @@
 package membership
 
-// lease gives a member without a block the best one there is, or none.
+import "slices"
+
+// lease gives a member the best block there is of each family that it wants and has none of.
 //
 // A free block comes first, the one that the node held before ahead of others. Failing that it gets a dead life's block,
 // its own ahead of others: it may allocate from that only after it has had the whole stock of every member.
 func (m *Machine) lease(n *Node) {
-	if m.st.Holds(n.ID, n.Inc) != nil {
-		return
+	for _, is6 := range families(n) {
+		if m.st.Holds(n.ID, n.Inc, is6) == nil {
+			m.leaseFamily(n, is6)
+		}
 	}
+}
+
+func families(n *Node) []bool {
+	var f []bool
+	if n.IPv4 {
+		f = append(f, false)
+	}
+	if n.IPv6 {
+		f = append(f, true)
+	}
+	return f
+}
+
+func (m *Machine) hasBlocks(is6 bool) bool {
+	return slices.ContainsFunc(m.st.Blocks, func(b Block) bool { return b.Is6() == is6 && !b.Retired })
+}
+
+func (m *Machine) leaseFamily(n *Node, is6 bool) {
 	var best *Block
 	rank := 0
 	for i := range m.st.Blocks {
 		b := &m.st.Blocks[i]
 		r := 0
 		switch {
-		case b.Holder == n.ID && b.Clean && !b.Allocatable && m.st.holderDead(b):
+		case b.Is6() != is6 || b.Retired:
+		case b.Holder == n.ID && b.Clean && !b.Used && m.st.holderDead(b):
 			r = 5 // a former life got it and never used it
 		case b.Holder == 0 && b.LastHolder == n.ID:
 			r = 4
@@ -35,7 +58,7 @@ func (m *Machine) lease(n *Node) {
 	best.Clean = rank >= 3
 	best.Holder, best.HolderInc = n.ID, n.Inc
 	best.Epoch++
-	best.Allocatable = false
+	best.Allocatable, best.Used = false, false
 	m.touch()
 	m.say(Event{Kind: BlockLeased, Node: n.ID, Inc: n.Inc, Block: best.ID})
 }
@@ -59,10 +82,11 @@ func (m *Machine) reclaim(now int64) {
 		m.say(Event{Kind: BlockFreed, Node: b.Holder, Inc: b.HolderInc, Block: b.ID})
 		b.LastHolder = b.Holder
 		b.Holder, b.HolderInc = 0, 0
-		b.Clean, b.Allocatable = true, false
+		b.Clean, b.Allocatable, b.Used = true, false, false
 		b.Epoch++
 		m.touch()
 	}
+	m.st.Blocks = slices.DeleteFunc(m.st.Blocks, func(b Block) bool { return b.Retired && b.Holder == 0 })
 }
 
 func (m *Machine) clear(now int64, b *Block) bool {
@@ -73,7 +97,7 @@ func (m *Machine) clear(now int64, b *Block) bool {
 			continue
 		}
 		members++
-		if !m.speaks(now, n) || !holdsNothing(m.obs[n.ID].report.Blocks, b.ID, m.cfg.FenceSettle) {
+		if !m.speaks(now, n) || !m.obs[n.ID].report.doneWith(b, m.cfg.FenceSettle) {
 			return false
 		}
 	}
@@ -81,13 +105,15 @@ func (m *Machine) clear(now int64, b *Block) bool {
 	return members > 0
 }
 
-func holdsNothing(blocks []BlockReport, id uint32, settle int64) bool {
-	for _, r := range blocks {
-		if r.ID == id {
-			return r.Records == 0 && r.Tombstones == 0 && r.FenceAge >= settle
-		}
-	}
-	return false
+// doneWith says whether the reporter holds nothing of the block and fenced its dead holder long enough ago. The fencing
+// of a later life of the holder counts too: it fences all before it.
+func (r *Report) doneWith(b *Block, settle int64) bool {
+	empty := slices.ContainsFunc(r.Blocks, func(x BlockReport) bool {
+		return x.ID == b.ID && x.Records == 0 && x.Tombstones == 0
+	})
+	return empty && slices.ContainsFunc(r.Fenced, func(f FenceReport) bool {
+		return f.ID == b.Holder && f.Inc >= b.HolderInc && f.Age >= settle
+	})
 }
 
 // MayAllocate says whether the holder of a block may take ports from it now.

@@ -14,9 +14,10 @@ func TestADeadNodesBlockIsFreeOnlyWhenEveryMemberIsDoneWithIt(t *testing.T) {
 		for _, id := range []uint32{1, 2} {
 			for i := range b.dp[id].Blocks {
 				if r := &b.dp[id].Blocks[i]; r.ID == blk {
-					r.Records, r.FenceAge = 0, 5000
+					r.Records = 0
 				}
 			}
+			b.dp[id].Fenced = []FenceReport{{ID: 3, Inc: b.dp[3].Inc, Age: 5000}}
 		}
 	}
 	entry := func(b *bed, id, blk uint32) *BlockReport {
@@ -35,8 +36,10 @@ func TestADeadNodesBlockIsFreeOnlyWhenEveryMemberIsDoneWithIt(t *testing.T) {
 		{"nothing anywhere, fenced for 5 s", func(*bed, uint32) {}, true},
 		{"one record at one member", func(b *bed, blk uint32) { entry(b, 2, blk).Records = 1 }, false},
 		{"one tombstone at one member", func(b *bed, blk uint32) { entry(b, 1, blk).Tombstones = 1 }, false},
-		{"fenced for less than 5 s", func(b *bed, blk uint32) { entry(b, 1, blk).FenceAge = 4999 }, false},
-		{"not fenced at one member", func(b *bed, blk uint32) { entry(b, 2, blk).FenceAge = -1 }, false},
+		{"fenced for less than 5 s", func(b *bed, blk uint32) { b.dp[1].Fenced[0].Age = 4999 }, false},
+		{"not fenced at one member", func(b *bed, blk uint32) { b.dp[2].Fenced = nil }, false},
+		{"a former life fenced at one member", func(b *bed, blk uint32) { b.dp[2].Fenced[0].Inc-- }, false},
+		{"a later life fenced at one member", func(b *bed, blk uint32) { b.dp[2].Fenced[0].Inc++ }, true},
 		{"one member says nothing of it", func(b *bed, blk uint32) { b.dp[2].Blocks = nil }, false},
 		{"one member's gRPC is lost", func(b *bed, blk uint32) { b.m.Control(b.now, 2, b.dp[2].Inc, false) }, false},
 	} {
@@ -68,7 +71,8 @@ func TestAReportThatIsOldDoesNotFree(t *testing.T) {
 	b.round()
 	b.sync()
 	for _, id := range []uint32{1, 2} {
-		b.dp[id].Blocks = []BlockReport{{ID: blk.ID, FenceAge: 5000}}
+		b.dp[id].Blocks = []BlockReport{{ID: blk.ID}}
+		b.dp[id].Fenced = []FenceReport{{ID: 3, Inc: b.dp[3].Inc, Age: 5000}}
 	}
 	b.say(1)
 	b.now += 2001
@@ -87,7 +91,7 @@ func TestWhichBlockAJoinerGets(t *testing.T) {
 		b := newBed(t, 4)
 		b.admit(2)
 		n := b.join("lb-b")
-		if got := *b.stored.Holds(n.ID, n.Inc); got.ID != 3 || !got.Clean || got.Allocatable {
+		if got := *b.stored.Holds(n.ID, n.Inc, false); got.ID != 3 || !got.Clean || got.Allocatable {
 			t.Fatalf("%+v", got)
 		}
 	})
@@ -95,7 +99,7 @@ func TestWhichBlockAJoinerGets(t *testing.T) {
 		b := newBed(t, 2)
 		b.admit(2)
 		n := b.join("lb-b")
-		got := *b.stored.Holds(n.ID, n.Inc)
+		got := *b.stored.Holds(n.ID, n.Inc, false)
 		if got.ID != 2 || got.Clean || got.Epoch != 2 {
 			t.Fatalf("%+v", got)
 		}
@@ -114,7 +118,7 @@ func TestWhichBlockAJoinerGets(t *testing.T) {
 		b.kill(2)
 		b.round()
 		n := b.join("lb-c")
-		if got := *b.stored.Holds(n.ID, n.Inc); got.ID != 2 || got.Clean {
+		if got := *b.stored.Holds(n.ID, n.Inc, false); got.ID != 2 || got.Clean {
 			t.Fatalf("%+v", got)
 		}
 	})
@@ -122,7 +126,7 @@ func TestWhichBlockAJoinerGets(t *testing.T) {
 		b := newBed(t, 2)
 		b.admit(2)
 		n := b.join("lb-c")
-		if b.stored.Holds(n.ID, n.Inc) != nil {
+		if b.stored.Holds(n.ID, n.Inc, false) != nil {
 			t.Fatal("got a block that another holds")
 		}
 		b.whole(n.ID)
@@ -130,17 +134,44 @@ func TestWhichBlockAJoinerGets(t *testing.T) {
 			b.round()
 		}
 		b.want(n.ID, Joining)
-		b.must(b.m.AddPool(Pool{Name: "more", Kind: PoolLaddr, Prefixes: prefixes("10.0.8.1/32")}))
+		b.must(b.m.SetPools(b.now, append(poolsOf(2), Pool{Name: "more", Kind: PoolLaddr, BlockSize: 1, Prefixes: prefixes("10.0.8.1/32")})))
 		b.round()
 		b.round()
 		b.want(n.ID, Admitted)
+	})
+	t.Run("its own former is not clean for having been removed before it came back", func(t *testing.T) {
+		b := newBed(t, 2)
+		b.admit(2)
+		b.kill(2)
+		b.round()
+		b.want(2, Removed)
+		n := b.join("lb-b")
+		if got := *b.stored.Holds(n.ID, n.Inc, false); got.ID != 2 || got.Clean {
+			t.Fatalf("%+v", got)
+		}
+	})
+	t.Run("one of each family", func(t *testing.T) {
+		b := newBed(t, 2)
+		b.must(b.m.SetPools(b.now, append(poolsOf(2), Pool{Name: "six", Kind: PoolLaddr, BlockSize: 2, Prefixes: prefixes("fd07::/127")})))
+		b.admit(1)
+		s := b.m.State()
+		four, six := s.Holds(1, b.dp[1].Inc, false), s.Holds(1, b.dp[1].Inc, true)
+		if four == nil || six == nil || !s.MayAllocate(four) || !s.MayAllocate(six) || len(six.Addresses) != 2 {
+			t.Fatalf("%+v %+v", four, six)
+		}
+		n := b.join("lb-b")
+		b.whole(n.ID)
+		for range 3 {
+			b.round()
+		}
+		b.want(n.ID, Joining) // no IPv6 block is left
 	})
 	t.Run("the one it got in a life that never used it stays clean", func(t *testing.T) {
 		b := newBed(t, 2)
 		b.admit(1)
 		first := b.join("lb-b")
 		n := b.join("lb-b")
-		if got := *b.stored.Holds(n.ID, n.Inc); !got.Clean || got.ID != 2 || n.Inc == first.Inc {
+		if got := *b.stored.Holds(n.ID, n.Inc, false); !got.Clean || got.ID != 2 || n.Inc == first.Inc {
 			t.Fatalf("%+v", got)
 		}
 	})
@@ -175,20 +206,20 @@ func TestPoolRefusals(t *testing.T) {
 		pool Pool
 		want error
 	}{
-		{"no name", Pool{Kind: PoolSip, Prefixes: prefixes("10.1.0.0/24")}, ErrName},
-		{"a name twice", Pool{Name: "sip", Kind: PoolSip, Prefixes: prefixes("10.1.0.0/24")}, ErrPoolExists},
-		{"no kind", Pool{Name: "x", Prefixes: prefixes("10.1.0.0/24")}, ErrPoolKind},
-		{"no prefix", Pool{Name: "x", Kind: PoolSip}, ErrPoolPrefix},
-		{"a prefix with host bits", Pool{Name: "x", Kind: PoolSip, Prefixes: prefixes("10.1.0.1/24")}, ErrPoolPrefix},
-		{"a prefix inside another pool", Pool{Name: "x", Kind: PoolSip, Prefixes: prefixes("10.0.7.128/25")}, ErrPoolOverlap},
-		{"prefixes that overlap", Pool{Name: "x", Kind: PoolSip, Prefixes: prefixes("10.1.0.0/24", "10.1.0.0/25")}, ErrPoolOverlap},
-		{"a block larger than the prefix", Pool{Name: "x", Kind: PoolLaddr, BlockSize: 20, Prefixes: prefixes("10.1.0.0/29")}, ErrBlockSize},
-		{"a block of a negative size", Pool{Name: "x", Kind: PoolLaddr, BlockSize: -1, Prefixes: prefixes("10.1.0.0/29")}, ErrBlockSize},
-		{"a block of 257", Pool{Name: "x", Kind: PoolLaddr, BlockSize: 257, Prefixes: prefixes("10.1.0.0/16")}, ErrBlockSize},
+		{"no name", Pool{Kind: PoolSip, Prefixes: prefixes("10.1.0.0/24")}, ErrPool},
+		{"a name twice", Pool{Name: "sip4", Kind: PoolSip, Prefixes: prefixes("10.1.0.0/24")}, ErrPool},
+		{"no kind", Pool{Name: "x", Prefixes: prefixes("10.1.0.0/24")}, ErrPool},
+		{"no prefix", Pool{Name: "x", Kind: PoolSip}, ErrPool},
+		{"a prefix with host bits", Pool{Name: "x", Kind: PoolSip, Prefixes: prefixes("10.1.0.1/24")}, ErrPool},
+		{"two families", Pool{Name: "x", Kind: PoolSip, Prefixes: prefixes("10.1.0.0/24", "fd11::/64")}, ErrPool},
+		{"a prefix inside another pool", Pool{Name: "x", Kind: PoolSip, Prefixes: prefixes("10.0.9.64/26")}, ErrPool},
+		{"prefixes that overlap", Pool{Name: "x", Kind: PoolSip, Prefixes: prefixes("10.1.0.0/24", "10.1.0.0/25")}, ErrPool},
+		{"no block size", Pool{Name: "x", Kind: PoolLaddr, Prefixes: prefixes("10.1.0.0/29")}, ErrPool},
+		{"a block of 257", Pool{Name: "x", Kind: PoolLaddr, BlockSize: 257, Prefixes: prefixes("10.1.0.0/16")}, ErrPool},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			b := newBed(t, 4)
-			if err := b.m.AddPool(c.pool); !errors.Is(err, c.want) {
+			if err := b.m.SetPools(b.now, append(poolsOf(4), c.pool)); !errors.Is(err, c.want) {
 				t.Fatalf("got %v, want %v", err, c.want)
 			}
 			if o := b.take(); o.Changed {
@@ -196,28 +227,41 @@ func TestPoolRefusals(t *testing.T) {
 			}
 		})
 	}
-	t.Run("in use", func(t *testing.T) {
-		b := newBed(t, 4)
-		b.admit(1)
-		for _, n := range []string{"sip", "laddr"} {
-			if err := b.m.RemovePool(n); !errors.Is(err, ErrPoolInUse) {
-				t.Errorf("%s: %v", n, err)
-			}
-		}
-		if err := b.m.RemovePool("none"); !errors.Is(err, ErrPoolUnknown) {
-			t.Error(err)
-		}
-	})
-	t.Run("blocks are capped", func(t *testing.T) {
-		b := newBed(t, 0)
-		b.must(b.m.AddPool(Pool{Name: "x", Kind: PoolLaddr, Prefixes: prefixes("10.1.0.0/16", "fd11::/64")}))
-		if s := b.m.State(); len(s.Blocks) != MaxBlocks || len(s.Blocks[0].Addresses) != 2 {
-			t.Fatalf("%d blocks, first %v", len(s.Blocks), s.Blocks[0].Addresses)
-		}
-		if err := b.m.AddPool(Pool{Name: "y", Kind: PoolLaddr, Prefixes: prefixes("10.2.0.0/16")}); !errors.Is(err, ErrTooMany) {
+	t.Run("65 pools", func(t *testing.T) {
+		if err := newBed(t, 0).m.SetPools(0, make([]Pool, 65)); !errors.Is(err, ErrTooMany) {
 			t.Fatal(err)
 		}
 	})
+}
+
+func TestPoolsChangeUnderLeases(t *testing.T) {
+	b := newBed(t, 3)
+	b.admit(1)
+	view := b.stored.View
+	b.must(b.m.SetPools(b.now, poolsOf(3)))
+	if o := b.take(); o.Changed {
+		t.Fatal("the same pools again changed something")
+	}
+	b.must(b.m.SetPools(b.now, poolsOf(0)))
+	b.take()
+	if len(b.stored.Blocks) != 1 || !b.stored.Blocks[0].Retired || b.stored.View == view || !b.stored.MayAllocate(&b.stored.Blocks[0]) {
+		t.Fatalf("the lease that stands must go on: %+v", b.stored.Blocks)
+	}
+	b.must(b.m.SetPools(b.now, []Pool{{Name: "new", Kind: PoolLaddr, BlockSize: 2, Prefixes: prefixes("10.0.7.0/30")}}))
+	b.take()
+	if len(b.stored.Blocks) != 2 || b.stored.Blocks[1].ID != 4 || b.stored.Blocks[1].Addresses[0].String() != "10.0.7.2" {
+		t.Fatalf("a block must share no address with one that is held, and get a new id: %+v", b.stored.Blocks)
+	}
+	b.must(b.m.SetPools(b.now, poolsOf(1)))
+	b.take()
+	if len(b.stored.Blocks) != 1 || b.stored.Blocks[0].Retired || b.stored.Blocks[0].ID != 1 {
+		t.Fatalf("the held block is wanted again: %+v", b.stored.Blocks)
+	}
+	b.must(b.m.SetPools(b.now, []Pool{{Name: "big", Kind: PoolLaddr, BlockSize: 1, Prefixes: prefixes("10.0.0.0/8")}}))
+	b.take()
+	if len(b.stored.Blocks) != MaxBlocks {
+		t.Fatalf("%d blocks", len(b.stored.Blocks))
+	}
 }
 
 func TestKeysRotateOnlyAsFastAsEveryMemberFollows(t *testing.T) {

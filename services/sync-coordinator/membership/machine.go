@@ -1,11 +1,6 @@
 package membership
 
-import (
-	"fmt"
-	"net"
-	"slices"
-	"strconv"
-)
+import "slices"
 
 // Config holds the times and shares of the rules. Times are milliseconds.
 type Config struct {
@@ -120,132 +115,11 @@ func (m *Machine) settle(now int64) {
 	m.turnKeys(now)
 }
 
-// JoinRequest is what a node asks for at its start.
-type JoinRequest struct {
-	Name           string
-	ControlAddress string // host:port on which its gRPC server is reached
-	// StoredInc is the highest incarnation that the node itself remembers; 0 is none.
-	StoredInc uint64
-	SyncPort  uint16
-	Workers   uint32
-	// View is the highest view that the node ever applied.
-	View uint64
-}
-
-// Join gives a node its id, a new incarnation, sync addresses and, when there is one to give, a block. Every lower
-// incarnation of it is fenced from now on. now is unix milliseconds: an incarnation is never below it, so that one given
-// after the loss of every store is still above those before.
-func (m *Machine) Join(now int64, r JoinRequest) (Node, error) {
-	if !validName(r.Name) {
-		return Node{}, fmt.Errorf("%w: %q", ErrName, r.Name)
-	}
-	if !validAddress(r.ControlAddress) {
-		return Node{}, fmt.Errorf("%w: %q", ErrAddress, r.ControlAddress)
-	}
-	n := m.st.Named(r.Name)
-	if (n == nil || !n.Member()) && m.st.Members() >= MaxMembers {
-		return Node{}, fmt.Errorf("%w: %d members", ErrTooMany, MaxMembers)
-	}
-	if n == nil && len(m.st.Nodes) >= MaxNodes {
-		return Node{}, fmt.Errorf("%w: %d node names", ErrTooMany, MaxNodes)
-	}
-	// Everything that can refuse comes before the first change.
-	id := uint32(len(m.st.Nodes) + 1)
-	next := Node{ID: id, Name: r.Name}
-	if n != nil {
-		next = *n
-	}
-	if !m.inSipPools(next.Sip4) {
-		next.Sip4 = m.freeSip(true)
-	}
-	if !m.inSipPools(next.Sip6) {
-		next.Sip6 = m.freeSip(false)
-	}
-	if !next.Sip4.IsValid() && !next.Sip6.IsValid() {
-		return Node{}, ErrNoSip
-	}
-	fenced := max(next.Fenced, next.Inc, r.StoredInc)
-	next.Inc = max(fenced+1, uint64(max(now, 0)))
-	next.Fenced = fenced
-	next.Phase, next.Cause, next.Degraded = Joining, CauseNone, CauseNone
-	next.ControlAddress, next.SyncPort, next.Workers = r.ControlAddress, r.SyncPort, r.Workers
-	if n == nil {
-		m.st.Nodes = append(m.st.Nodes, next)
-	} else {
-		*m.st.Node(n.ID) = next
-	}
-	m.maxReported = max(m.maxReported, r.View)
-	m.obs[next.ID] = newObservation(now)
-	for _, o := range m.obs {
-		o.forget(next.ID)
-	}
-	m.lease(m.st.Node(next.ID))
-	m.touchSet()
-	m.say(Event{Kind: NodeJoined, Node: next.ID, Inc: next.Inc})
-	m.settle(now)
-	return *m.st.Node(next.ID), nil
-}
-
-// Leave takes a node out of the view because it said so itself.
-func (m *Machine) Leave(now int64, id uint32, inc uint64) error {
-	n := m.st.Node(id)
-	switch {
-	case n == nil:
-		return ErrUnknownNode
-	case n.Inc != inc:
-		return fmt.Errorf("%w: %d, newest is %d", ErrStaleInc, inc, n.Inc)
-	case !n.Member():
-		return nil // said twice
-	}
-	m.remove(n, CauseLeft, false)
-	m.settle(now)
-	return nil
-}
-
-// Remove takes a node out of the view because an operator said so, whatever the witnesses say. For a node that the
-// machine removed it is the word that the node is not expected back, which makes room for the next removal.
-func (m *Machine) Remove(now int64, name string) error {
-	n := m.st.Named(name)
-	if n == nil {
-		return fmt.Errorf("%w: %s", ErrUnknownNode, name)
-	}
-	if n.Member() {
-		m.remove(n, CauseOperator, false)
-	}
-	m.unmark(n)
-	m.settle(now)
-	return nil
-}
-
-// Drain stops new sessions on a node. The data plane does the rest and leaves.
-func (m *Machine) Drain(now int64, name string) error {
-	n := m.st.Named(name)
-	switch {
-	case n == nil:
-		return fmt.Errorf("%w: %s", ErrUnknownNode, name)
-	case !n.Member():
-		return fmt.Errorf("%w: %s", ErrNotMember, name)
-	case n.Phase == Draining:
-		return nil
-	case n.Phase != Admitted:
-		return fmt.Errorf("%w: %s is %s", ErrPhase, name, n.Phase)
-	}
-	n.Phase = Draining
-	if b := m.st.Holds(n.ID, n.Inc); b != nil {
-		b.Allocatable = false
-	}
-	m.touch()
-	m.say(Event{Kind: NodeDraining, Node: n.ID, Inc: n.Inc})
-	m.settle(now)
-	return nil
-}
-
-func (m *Machine) remove(n *Node, why Cause, byMachine bool) {
-	n.Phase, n.Cause, n.Degraded, n.ByMachine = Removed, why, CauseNone, byMachine || n.ByMachine
+func (m *Machine) remove(now int64, n *Node, why Cause, byMachine bool) {
+	m.enter(now, n, Removed)
+	n.Cause, n.Degraded, n.ByMachine = why, CauseNone, byMachine || n.ByMachine
 	n.Fenced = max(n.Fenced, n.Inc)
-	if b := m.st.Holds(n.ID, n.Inc); b != nil {
-		b.Allocatable = false
-	}
+	m.allocatable(n, false)
 	m.touchSet()
 	m.say(Event{Kind: NodeRemoved, Node: n.ID, Inc: n.Inc, Cause: why})
 }
@@ -262,30 +136,19 @@ func (m *Machine) unmark(n *Node) {
 	}
 }
 
+func (m *Machine) enter(now int64, n *Node, p Phase) { n.Phase, n.ChangedAt = p, now }
+
+// allocatable opens or closes every block that the node's present life holds.
+func (m *Machine) allocatable(n *Node, open bool) {
+	for i := range m.st.Blocks {
+		if b := &m.st.Blocks[i]; b.Holder == n.ID && b.HolderInc == n.Inc {
+			b.Allocatable = open
+			b.Used = b.Used || open
+		}
+	}
+}
+
 func (m *Machine) touch()    { m.changed, m.bump = true, true }
 func (m *Machine) touchSet() { m.changed, m.bump, m.setDiff = true, true, true }
 
 func (m *Machine) say(e Event) { m.events = append(m.events, e) }
-
-func validName(s string) bool {
-	if len(s) == 0 || len(s) > MaxNameLen {
-		return false
-	}
-	for i := range len(s) {
-		c := s[i]
-		alnum := c >= 'a' && c <= 'z' || c >= '0' && c <= '9'
-		if !alnum && (c != '-' || i == 0 || i == len(s)-1) {
-			return false
-		}
-	}
-	return true
-}
-
-func validAddress(s string) bool {
-	host, port, err := net.SplitHostPort(s)
-	if err != nil || host == "" || len(s) > 255 {
-		return false
-	}
-	p, err := strconv.ParseUint(port, 10, 16)
-	return err == nil && p > 0
-}

@@ -14,13 +14,14 @@ import (
 func TestInvariantsHoldUnderRandomEvents(t *testing.T) {
 	rapid.Check(t, func(rt *rapid.T) {
 		m := New(DefaultConfig(), State{}, 0, Secrets{})
-		for _, p := range []Pool{
-			{Name: "sip", Kind: PoolSip, Prefixes: prefixes("10.0.9.0/29", "fd09::/125")},
-			{Name: "laddr", Kind: PoolLaddr, Prefixes: prefixes("10.0.7.0/29")},
-		} {
-			if err := m.AddPool(p); err != nil {
-				rt.Fatal(err)
-			}
+		pools := []Pool{
+			{Name: "laddr", Kind: PoolLaddr, BlockSize: 1, Prefixes: prefixes("10.0.7.0/29")},
+			{Name: "laddr6", Kind: PoolLaddr, BlockSize: 2, Prefixes: prefixes("fd07::/124")},
+			{Name: "sip", Kind: PoolSip, Prefixes: prefixes("10.0.9.0/30", "10.0.8.0/31")},
+			{Name: "sip6", Kind: PoolSip, Prefixes: prefixes("fd09::/125")},
+		}
+		if err := m.SetPools(t0, pools); err != nil {
+			rt.Fatal(err)
 		}
 		now := int64(t0)
 		var past State
@@ -45,9 +46,11 @@ func TestInvariantsHoldUnderRandomEvents(t *testing.T) {
 		for range rapid.IntRange(1, 80).Draw(rt, "steps") {
 			now += int64(rapid.SampledFrom([]int{0, 100, 100, 400, 3000, 11000}).Draw(rt, "wait"))
 			name := fmt.Sprintf("n%d", rapid.IntRange(1, 7).Draw(rt, "name"))
-			switch rapid.SampledFrom([]string{"join", "report", "report", "report", "report", "control", "control", "leave", "remove", "drain", "tick", "restart", "rotate", "keys"}).Draw(rt, "event") {
+			switch rapid.SampledFrom([]string{"join", "report", "report", "report", "report", "control", "control", "leave", "pools", "drain", "tick", "restart", "rotate", "keys"}).Draw(rt, "event") {
 			case "join":
-				_, _ = m.Join(now, JoinRequest{Name: name, ControlAddress: "h:1", StoredInc: rapid.Uint64Range(0, 2*t0).Draw(rt, "stored")})
+				r := ask(name)
+				r.StoredInc, r.IPv6 = rapid.Uint64Range(0, 2*t0).Draw(rt, "stored"), rapid.Bool().Draw(rt, "v6")
+				_, _ = m.Join(now, r)
 			case "report":
 				id, inc := pick()
 				m.Report(now, randomReport(rt, &past, id, inc))
@@ -57,10 +60,12 @@ func TestInvariantsHoldUnderRandomEvents(t *testing.T) {
 			case "leave":
 				id, inc := pick()
 				_ = m.Leave(now, id, inc)
-			case "remove":
-				_ = m.Remove(now, name)
+			case "pools":
+				if err := m.SetPools(now, pools[:rapid.IntRange(0, len(pools)).Draw(rt, "pools")]); err != nil {
+					rt.Fatal(err)
+				}
 			case "drain":
-				_ = m.Drain(now, name)
+				_ = m.Drain(now, name, rapid.Bool().Draw(rt, "force"), false)
 			case "tick":
 				m.Tick(now)
 			case "restart":
@@ -81,7 +86,7 @@ func randomReport(rt *rapid.T, s *State, id uint32, inc uint64) Report {
 		Node: id, Inc: inc,
 		View:         s.View - min(s.View, uint64(rapid.SampledFrom([]int{0, 0, 0, 1}).Draw(rt, "behind"))),
 		DetectorLate: rapid.IntRange(0, 9).Draw(rt, "late") == 0,
-		RoutesSeen:   rapid.Bool().Draw(rt, "routes"),
+		Settled:      rapid.Bool().Draw(rt, "settled"),
 	}
 	for _, n := range s.Nodes {
 		if n.ID == id {
@@ -94,8 +99,10 @@ func randomReport(rt *rapid.T, s *State, id uint32, inc uint64) Report {
 			Ended: rapid.Bool().Draw(rt, "ended"), Expected: 10, Received: uint64(rapid.IntRange(0, 12).Draw(rt, "received"))})
 	}
 	for _, b := range s.Blocks {
-		r.Blocks = append(r.Blocks, BlockReport{ID: b.ID, Records: uint64(rapid.IntRange(0, 1).Draw(rt, "records")),
-			FenceAge: int64(rapid.SampledFrom([]int{-1, 100, 5000}).Draw(rt, "fence"))})
+		r.Blocks = append(r.Blocks, BlockReport{ID: b.ID, Records: uint64(rapid.IntRange(0, 1).Draw(rt, "records"))})
+		if b.Holder != 0 {
+			r.Fenced = append(r.Fenced, FenceReport{ID: b.Holder, Inc: b.HolderInc, Age: int64(rapid.SampledFrom([]int{100, 5000}).Draw(rt, "fence"))})
+		}
 	}
 	return r
 }
@@ -131,9 +138,6 @@ func invariants(a, b *State) error {
 				sips[x] = n.ID
 			}
 		}
-		if n.Serving() && len(b.Blocks) > 0 && b.Holds(n.ID, n.Inc) == nil {
-			return fmt.Errorf("node %d serves without a block", n.ID)
-		}
 		if o := a.Node(n.ID); o != nil {
 			if o.Name != n.Name || n.Inc < o.Inc || n.Fenced < o.Fenced {
 				return fmt.Errorf("node %d went back: %+v to %+v", n.ID, o, n)
@@ -152,13 +156,30 @@ func invariants(a, b *State) error {
 	if (marked > 0) != (b.Baseline > 0) {
 		return fmt.Errorf("%d removed by machine, baseline %d", marked, b.Baseline)
 	}
-	held := map[[2]uint64]bool{}
+	type family struct {
+		id  uint32
+		inc uint64
+		is6 bool
+	}
+	held := map[family]bool{}
+	ids := map[uint32]bool{}
+	addresses := map[netip.Addr]bool{}
 	for i := range b.Blocks {
 		x := &b.Blocks[i]
+		if ids[x.ID] || x.ID > b.LastBlock || a.LastBlock > b.LastBlock {
+			return fmt.Errorf("block id %d", x.ID)
+		}
+		ids[x.ID] = true
+		for _, y := range x.Addresses {
+			if addresses[y] {
+				return fmt.Errorf("address %v in two blocks", y)
+			}
+			addresses[y] = true
+		}
 		if x.Holder != 0 {
-			h := [2]uint64{uint64(x.Holder), x.HolderInc}
+			h := family{x.Holder, x.HolderInc, x.Is6()}
 			if held[h] {
-				return fmt.Errorf("one life holds two blocks: %v", h)
+				return fmt.Errorf("one life holds two blocks of a family: %v", h)
 			}
 			held[h] = true
 		}

@@ -163,7 +163,7 @@ func TestTheLimitEndsWhenTheRemovedAreBackOrGivenUp(t *testing.T) {
 		b.round()
 		b.want(2, Removed)
 	})
-	t.Run("held, then given up by an operator", func(t *testing.T) {
+	t.Run("held, then given up in its name", func(t *testing.T) {
 		b := newBed(t, 8)
 		b.admit(3)
 		b.kill(3)
@@ -176,7 +176,7 @@ func TestTheLimitEndsWhenTheRemovedAreBackOrGivenUp(t *testing.T) {
 		if got := b.happened(RemovalHeld, 2); got != 1 {
 			t.Fatalf("held said %d times", got)
 		}
-		b.must(b.m.Remove(b.now, "lb-c"))
+		b.must(b.m.Leave(b.now, 3, b.dp[3].Inc))
 		b.round()
 		b.want(2, Removed)
 	})
@@ -222,7 +222,7 @@ func TestDegradedByClock(t *testing.T) {
 		}
 	}
 	s := b.m.State()
-	if s.MayAllocate(s.Holds(3, b.dp[3].Inc)) {
+	if s.MayAllocate(s.Holds(3, b.dp[3].Inc, false)) {
 		t.Error("a degraded node may allocate")
 	}
 	for i := range b.dp[3].Peers {

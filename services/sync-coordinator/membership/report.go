@@ -9,11 +9,13 @@ type Report struct {
 	View uint64 // the view that it runs
 	// DetectorLate: its own detector ran late, so its suspicions of this moment count for nothing.
 	DetectorLate bool
-	// RoutesSeen: its laddr routes are announced and an echo came back through the router.
-	RoutesSeen bool
-	Peers      []PeerReport
-	Bulk       []BulkReport
-	Blocks     []BlockReport
+	// Settled: it has all that it needs itself before it is admitted; its laddr routes are announced and an echo came
+	// back through the router.
+	Settled bool
+	Peers   []PeerReport
+	Bulk    []BulkReport
+	Blocks  []BlockReport
+	Fenced  []FenceReport
 }
 
 // PeerReport is what a node says of one peer's life.
@@ -42,8 +44,13 @@ type BlockReport struct {
 	ID         uint32
 	Records    uint64
 	Tombstones uint64
-	// FenceAge is the time since the node fenced the dead holder of the block, milliseconds; negative: it has not.
-	FenceAge int64
+}
+
+// FenceReport is how long a node has refused a life, and every lower one of that node, in milliseconds.
+type FenceReport struct {
+	ID  uint32
+	Inc uint64
+	Age int64
 }
 
 type control uint8
@@ -152,7 +159,8 @@ func (m *Machine) LastReport(id uint32) (Report, bool) {
 		return Report{}, false
 	}
 	r := o.report
-	r.Peers, r.Bulk, r.Blocks = slices.Clone(r.Peers), slices.Clone(r.Bulk), slices.Clone(r.Blocks)
+	r.Peers, r.Bulk = slices.Clone(r.Peers), slices.Clone(r.Bulk)
+	r.Blocks, r.Fenced = slices.Clone(r.Blocks), slices.Clone(r.Fenced)
 	return r, true
 }
 

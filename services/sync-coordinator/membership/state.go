@@ -28,12 +28,14 @@ const (
 	MaxMembers = 64
 	// MaxBlocks is the number of laddr blocks of all pools.
 	MaxBlocks = 256
-	// MaxPools is the number of address pools.
-	MaxPools = 32
-	// MaxBlockAddresses is the number of addresses that one block may have in each family.
+	// MaxPools is the number of address pools, and of prefixes in one.
+	MaxPools = 64
+	// MaxBlockAddresses is the number of addresses that one block may have.
 	MaxBlockAddresses = 256
-	// MaxNameLen is the length of a node or pool name in bytes.
+	// MaxNameLen is the length of a node name in bytes.
 	MaxNameLen = 63
+	// DefaultSyncPort is the UDP port of sync datagrams where a node asks for none.
+	DefaultSyncPort = 7946
 )
 
 // Phase is where a node is in its life as a member.
@@ -53,12 +55,11 @@ type Cause string
 
 // Causes of removal and of degradation.
 const (
-	CauseNone     Cause = ""
-	CauseDead     Cause = "dead"     // both witnesses: PROBE silence at a majority, and its gRPC lost
-	CauseLeft     Cause = "left"     // it said so
-	CauseOperator Cause = "operator" // a person said so
-	CauseSilent   Cause = "silent"   // degraded: PROBE silence at a majority, its gRPC alive
-	CauseClock    Cause = "clock"    // degraded: too far off the median clock
+	CauseNone   Cause = ""
+	CauseDead   Cause = "dead"   // both witnesses: PROBE silence at a majority, and its gRPC lost
+	CauseLeft   Cause = "left"   // it said so, or someone in its name
+	CauseSilent Cause = "silent" // degraded: PROBE silence at a majority, its gRPC alive
+	CauseClock  Cause = "clock"  // degraded: too far off the median clock
 )
 
 // Node is one named node. Its id is given once per name and never given again.
@@ -74,7 +75,18 @@ type Node struct {
 	Sip4           netip.Addr `json:"sip4"`
 	Sip6           netip.Addr `json:"sip6"`
 	SyncPort       uint16     `json:"sync_port"`
-	Workers        uint32     `json:"workers,omitempty"`
+	// IPv4 and IPv6 are the families that it wants addresses and blocks of.
+	IPv4 bool `json:"ipv4,omitempty"`
+	IPv6 bool `json:"ipv6,omitempty"`
+	// ProcessID is what its process called itself at the Join of this incarnation.
+	ProcessID string `json:"process_id,omitempty"`
+	// Facts for people, as it told them.
+	Workers       uint32   `json:"workers,omitempty"`
+	Version       string   `json:"version,omitempty"`
+	DataAddresses []string `json:"data_addresses,omitempty"`
+	// JoinedAt and ChangedAt are when this incarnation began and when its phase changed, unix milliseconds.
+	JoinedAt  int64 `json:"joined_at"`
+	ChangedAt int64 `json:"changed_at"`
 	// Fenced is the highest incarnation of this node that no member may listen to; 0 is none.
 	Fenced uint64 `json:"fenced,omitempty"`
 }
@@ -85,9 +97,9 @@ func (n *Node) Member() bool { return n.Phase != Removed }
 // Serving says whether the node may own traffic, so that its loss counts and its word about others is heard.
 func (n *Node) Serving() bool { return n.Phase == Admitted || n.Phase == Draining }
 
-// Block is a set of local addresses that one node at a time may allocate ports from.
+// Block is a set of local addresses of one family that one node at a time may allocate ports from.
 type Block struct {
-	ID        uint32       `json:"id"`
+	ID        uint32       `json:"id"` // never used again
 	Pool      string       `json:"pool"`
 	Addresses []netip.Addr `json:"addresses"`
 	// Holder and HolderInc name the life that holds the lease; Holder 0 means that the block is free.
@@ -99,9 +111,16 @@ type Block struct {
 	Clean bool `json:"clean,omitempty"`
 	// Allocatable: the holder may take ports from it.
 	Allocatable bool `json:"allocatable,omitempty"`
+	// Used: the holder was allowed to allocate from it at some time.
+	Used bool `json:"used,omitempty"`
 	// LastHolder is preferred when the block is leased again; 0 is none.
 	LastHolder uint32 `json:"last_holder,omitempty"`
+	// Retired: its pool is gone. The lease that stands goes on; the block is dropped when it is free.
+	Retired bool `json:"retired,omitempty"`
 }
+
+// Is6 says of which family the block's addresses are.
+func (b *Block) Is6() bool { return len(b.Addresses) > 0 && b.Addresses[0].Is6() }
 
 // PoolKind says what a pool's addresses are for.
 type PoolKind string
@@ -112,12 +131,13 @@ const (
 	PoolLaddr PoolKind = "laddr"
 )
 
-// Pool is a set of addresses that the coordinator hands out.
+// Pool is a set of addresses of one family that the coordinator hands out. Every address is used, the first and the
+// last of a prefix too.
 type Pool struct {
 	Name     string         `json:"name"`
 	Kind     PoolKind       `json:"kind"`
 	Prefixes []netip.Prefix `json:"prefixes"`
-	// BlockSize is the number of addresses of each family in one block (laddr only), 1..MaxBlockAddresses.
+	// BlockSize is the number of addresses in one block (laddr only), 1..MaxBlockAddresses.
 	BlockSize int `json:"block_size,omitempty"`
 }
 
@@ -145,14 +165,19 @@ type State struct {
 	Baseline int     `json:"baseline,omitempty"`
 	Nodes    []Node  `json:"nodes"`
 	Blocks   []Block `json:"blocks"`
-	Pools    []Pool  `json:"pools"`
-	Keys     Keyring `json:"keys"`
+	// LastBlock is the highest block id that was ever given.
+	LastBlock uint32  `json:"last_block,omitempty"`
+	Pools     []Pool  `json:"pools"`
+	Keys      Keyring `json:"keys"`
 }
 
 // Clone is a copy that shares no memory.
 func (s *State) Clone() State {
 	c := *s
 	c.Nodes = slices.Clone(s.Nodes)
+	for i := range c.Nodes {
+		c.Nodes[i].DataAddresses = slices.Clone(c.Nodes[i].DataAddresses)
+	}
 	c.Blocks = slices.Clone(s.Blocks)
 	for i := range c.Blocks {
 		c.Blocks[i].Addresses = slices.Clone(c.Blocks[i].Addresses)
@@ -206,11 +231,11 @@ func (s *State) Members() int {
 	return n
 }
 
-// Holds is the block that this life of a node holds, or nil. The pointer is into s.
-func (s *State) Holds(id uint32, inc uint64) *Block {
+// Holds is the block of one family that this life of a node holds, or nil. The pointer is into s.
+func (s *State) Holds(id uint32, inc uint64, is6 bool) *Block {
 	for i := range s.Blocks {
-		if s.Blocks[i].Holder == id && s.Blocks[i].HolderInc == inc {
-			return &s.Blocks[i]
+		if b := &s.Blocks[i]; b.Holder == id && b.HolderInc == inc && b.Is6() == is6 {
+			return b
 		}
 	}
 	return nil
