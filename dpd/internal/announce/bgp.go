@@ -41,9 +41,7 @@ func NewBGP(config BGPConfig, log *slog.Logger) (*BGP, error) {
 	if config.ASN == 0 || !config.RouterID.Is4() || len(config.Peers) == 0 {
 		return nil, errors.New("announce: BGP needs an AS, an IPv4 router id and a peer")
 	}
-	level := new(slog.LevelVar)
-	level.Set(slog.LevelWarn)
-	b := &BGP{config: config, server: server.NewBgpServer(server.LoggerOption(log, level))}
+	b := &BGP{config: config, server: server.NewBgpServer(server.LoggerOption(log, nil))}
 	go b.server.Serve()
 	ctx := context.Background()
 	err := b.server.StartBgp(ctx, &api.StartBgpRequest{Global: &api.Global{
