@@ -1,0 +1,159 @@
+//go:build dpdk
+
+package dpdk
+
+import (
+	"net"
+	"unsafe"
+
+	dpdkmbuf "github.com/yerden/go-dpdk/mbuf"
+
+	"github.com/yerden/go-dpdk/ethdev"
+
+	"github.com/holdfast-lb/holdfast/dpd/internal/port"
+)
+
+// etherLen is the least that counts as a packet: an Ethernet header.
+const etherLen = 14
+
+// Port is one DPDK device. It meets port.Port.
+type Port struct {
+	rx      []rxQueue // as many as the device has, at most what was asked for
+	tx      []txQueue // as many as were asked for
+	id      ethdev.Port
+	rt      *Runtime
+	info    port.Info
+	hash    Hash
+	lim     limits
+	release func() error
+	filter  Filter
+	closed  bool // on the control thread
+}
+
+var _ port.Port = (*Port)(nil)
+
+// Rx receives a burst of queue q. A queue that the device does not have gives nothing.
+func (p *Port) Rx(q int, b *port.Batch) int {
+	if uint(q) >= uint(len(p.rx)) {
+		b.N = 0
+		return 0
+	}
+	rq := &p.rx[q]
+	vec := rq.vec
+	got := int(p.id.RxBurst(uint16(q), vec))
+	out, bad := 0, 0
+	for _, ref := range vec[:got] {
+		m := (*mbuf)(unsafe.Pointer(ref))
+		if m.nb_segs != 1 || m.data_len < etherLen || uint64(m.ol_flags)&vlanStripped != 0 {
+			if !p.admit(rq, m) {
+				vec[bad] = ref
+				bad++
+				continue
+			}
+		}
+		pkt := &b.Pkt[out&(port.BurstMax-1)]
+		pkt.Data = unsafe.Slice((*byte)(unsafe.Add(m.buf_addr, m.data_off)), m.data_len)
+		pkt.Ref = uintptr(unsafe.Pointer(ref))
+		out++
+	}
+	if bad > 0 {
+		dpdkmbuf.PktMbufFreeBulk(vec[:bad])
+	}
+	b.N = out
+	return out
+}
+
+// admit decides on a packet that is out of the ordinary, and counts it if it is refused.
+func (p *Port) admit(rq *rxQueue, m *mbuf) bool {
+	switch {
+	case m.nb_segs != 1:
+		rq.segmented.Add(1)
+		return false
+	case m.data_len < etherLen:
+		rq.runt.Add(1)
+		return false
+	}
+	if !vlanRestore(m) {
+		rq.segmented.Add(1)
+		return false
+	}
+	return true
+}
+
+// Tx sends b on queue q and empties it.
+func (p *Port) Tx(q int, b *port.Batch) int {
+	n := b.N
+	if n == 0 {
+		return 0
+	}
+	b.N = 0
+	tq := &p.tx[q]
+	vec := tq.vec[:n]
+	for i := range vec {
+		pkt := &b.Pkt[i]
+		m := mbufOf(pkt.Ref)
+		setData(m, pkt.Data)
+		vec[i] = (*dpdkmbuf.Mbuf)(unsafe.Pointer(m))
+	}
+	if tq.shared != nil {
+		tq.shared.Lock()
+	}
+	sent := int(p.id.TxBurst(tq.queue, vec))
+	if tq.shared != nil {
+		tq.shared.Unlock()
+	}
+	if sent < n {
+		dpdkmbuf.PktMbufFreeBulk(vec[sent:])
+		tq.dropped.Add(uint64(n - sent))
+	}
+	return sent
+}
+
+// Stats reads the device's counters and ours.
+func (p *Port) Stats() port.Stats {
+	var s port.Stats
+	for i := range p.rx {
+		s.RxSegmented += p.rx[i].segmented.Load()
+		s.RxRunt += p.rx[i].runt.Load()
+	}
+	for i := range p.tx {
+		s.TxDropped += p.tx[i].dropped.Load()
+	}
+	_ = p.rt.do(func() { // after Close only our own counters are left
+		if p.closed {
+			return
+		}
+		c, err := countersOf(p.id)
+		if err != nil {
+			return
+		}
+		s.RxPackets, s.RxBytes, s.TxPackets, s.TxBytes = c.ipackets, c.ibytes, c.opackets, c.obytes
+		s.RxMissed, s.RxErrors, s.AllocFails = c.imissed, c.ierrors, c.nombuf
+		s.TxDropped += c.oerrors
+	})
+	return s
+}
+
+// Info describes the device. RxQueues and TxQueues are what it has: with fewer than were asked for, the missing receive
+// queues stay empty and the missing transmit queues are shared under a lock.
+func (p *Port) Info() port.Info { return p.info }
+
+// Hash says how the device spreads packets over the worker queues.
+func (p *Port) Hash() Hash { return p.hash }
+
+// LinkUp asks the device, and the kernel's interface below it if there is one, since the devices over kernel interfaces
+// call themselves up without a carrier.
+func (p *Port) LinkUp() bool {
+	up := false
+	if err := p.rt.do(func() { up = !p.closed && linkUp(p.id) }); err != nil || !up {
+		return false
+	}
+	if p.lim.ifIndex == 0 {
+		return true
+	}
+	ifc, err := net.InterfaceByIndex(p.lim.ifIndex)
+	return err == nil && ifc.Flags&(net.FlagUp|net.FlagRunning) == net.FlagUp|net.FlagRunning
+}
+
+// Filter is the device's rule table.
+func (p *Port) Filter() *Filter { return &p.filter }

@@ -1,0 +1,309 @@
+//go:build dpdk
+
+package dpdk
+
+import (
+	"bytes"
+	"errors"
+	"math/rand/v2"
+	"strings"
+	"sync"
+	"testing"
+
+	"github.com/holdfast-lb/holdfast/dpd/internal/port"
+	"github.com/holdfast-lb/holdfast/dpd/internal/steer"
+)
+
+func TestPacketsComeBackAsSent(t *testing.T) {
+	packetThread(t)
+	p := open(t, PortConfig{Device: "net_ring0", Workers: 1})
+	rng := rand.New(rand.NewPCG(1, 2))
+	var b port.Batch
+	for round := range 200 {
+		var sent [][]byte
+		for range 1 + rng.IntN(port.BurstMax) {
+			f := frame(14+rng.IntN(1500), byte(round))
+			pkt := packet(t, f)
+			// A header pushed in front and a tail cut off arrive as they are.
+			head := rng.IntN(headroom + 1)
+			if !rt.Pool().Resize(&pkt, head, 0) {
+				t.Fatalf("no room for %d bytes in front of a fresh packet", head)
+			}
+			for i := range head {
+				pkt.Data[i] = byte(i)
+			}
+			sent = append(sent, append([]byte(nil), pkt.Data...))
+			b.Push(pkt)
+		}
+		if n := p.Tx(0, &b); n != len(sent) || b.N != 0 {
+			t.Fatalf("sent %d of %d, %d left in the batch", n, len(sent), b.N)
+		}
+		for i, got := range receive(t, p, 0, len(sent), nil) {
+			if !bytes.Equal(got, sent[i]) {
+				t.Fatalf("round %d packet %d:\ngot  %x\nsent %x", round, i, got, sent[i])
+			}
+		}
+	}
+}
+
+func TestQueuesAreApart(t *testing.T) {
+	p := open(t, PortConfig{Device: "net_ring0", Workers: 2, SyncQueue: true})
+	if i := p.Info(); i.RxQueues != 3 || i.TxQueues != 3 || i.Driver != "net_ring" {
+		t.Fatalf("info %+v", i)
+	}
+	var b port.Batch
+	for q := range 3 {
+		b.Push(packet(t, frame(60, byte(q))))
+		p.Tx(q, &b)
+	}
+	for q := range 3 {
+		if got := receive(t, p, q, 1, nil); !bytes.Equal(got[0], frame(60, byte(q))) {
+			t.Errorf("queue %d got %x", q, got[0])
+		}
+		if p.Rx(q, &b) != 0 {
+			t.Errorf("queue %d got more", q)
+		}
+	}
+	b.N = 5
+	if p.Rx(3, &b) != 0 || b.N != 0 {
+		t.Error("a queue that is not there gave packets")
+	}
+	if p.Rx(-1, &b) != 0 {
+		t.Error("queue -1 gave packets")
+	}
+}
+
+func TestFullDeviceFreesWhatItDoesNotTake(t *testing.T) {
+	p := open(t, PortConfig{Device: "net_ring0", Workers: 1})
+	var b port.Batch
+	taken, offered := 0, 0
+	for range 32 {
+		for range port.BurstMax {
+			b.Push(packet(t, frame(60, 0)))
+		}
+		taken += p.Tx(0, &b)
+		offered += port.BurstMax
+	}
+	s := p.Stats()
+	if taken >= offered || s.TxPackets != uint64(taken) || s.TxDropped < uint64(offered-taken) {
+		t.Errorf("%d offered, %d taken, stats %+v", offered, taken, s)
+	}
+	for p.Rx(0, &b) > 0 {
+		rt.Pool().Free(&b)
+	}
+}
+
+func TestPoolRunsDryAndRecovers(t *testing.T) {
+	pool := rt.Pool()
+	free := pool.Available()
+	var held []port.Packet
+	for {
+		p, ok := pool.Alloc(100)
+		if !ok {
+			break
+		}
+		held = append(held, p)
+	}
+	// What is left lies in the caches of other threads.
+	if rest := pool.Available(); len(held)+rest != free || rest > 2048 {
+		t.Errorf("%d packets of %d, %d available", len(held), free, rest)
+	}
+	var b port.Batch
+	for _, p := range held {
+		if !b.Push(p) {
+			pool.Free(&b)
+			b.Push(p)
+		}
+	}
+	pool.Free(&b)
+	if b.N != 0 || pool.Available() != free {
+		t.Errorf("%d of %d available again, %d in the batch", pool.Available(), free, b.N)
+	}
+	pool.Free(&b) // nothing
+}
+
+func TestAllocBounds(t *testing.T) {
+	for n, want := range map[int]bool{-1: false, 0: true, 1: true, defaultDataRoom - headroom: true, defaultDataRoom - headroom + 1: false, 1 << 40: false} {
+		p, ok := rt.Pool().Alloc(n)
+		if ok != want || ok && len(p.Data) != n {
+			t.Errorf("Alloc(%d): %v, %d bytes", n, ok, len(p.Data))
+		}
+		if ok {
+			b := port.Batch{N: 1}
+			b.Pkt[0] = p
+			rt.Pool().Free(&b)
+		}
+	}
+}
+
+func TestResizeKeepsWithinTheBuffer(t *testing.T) {
+	const room = defaultDataRoom - headroom
+	type step struct {
+		head, tail int
+		ok         bool
+		len        int
+	}
+	for name, steps := range map[string][]step{
+		"all of the headroom":         {{headroom, 0, true, 100 + headroom}, {1, 0, false, 100 + headroom}},
+		"one byte too many in front":  {{headroom + 1, 0, false, 100}},
+		"all of the tail":             {{0, room - 100, true, room}, {0, 1, false, room}},
+		"one byte too many behind":    {{0, room - 99, false, 100}},
+		"cut to nothing in front":     {{-100, 0, true, 0}, {-1, 0, false, 0}},
+		"cut to nothing behind":       {{0, -100, true, 0}, {0, -1, false, 0}},
+		"cut more than there is":      {{-60, -60, false, 100}},
+		"front cut, behind grown":     {{-50, 50, true, 100}},
+		"cut and put back":            {{-20, 0, true, 80}, {20, 0, true, 100}},
+		"start beyond the buffer end": {{-room - 1, room, false, 100}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			p := packet(t, frame(100, 7))
+			defer func() {
+				b := port.Batch{N: 1}
+				b.Pkt[0] = p
+				rt.Pool().Free(&b)
+			}()
+			for _, s := range steps {
+				if ok := rt.Pool().Resize(&p, s.head, s.tail); ok != s.ok || len(p.Data) != s.len {
+					t.Fatalf("Resize(%d, %d): %v, %d bytes; want %v, %d", s.head, s.tail, ok, len(p.Data), s.ok, s.len)
+				}
+			}
+		})
+	}
+}
+
+func TestThreadsShareTransmitQueuesThatAreTooFew(t *testing.T) {
+	// net_pcap has as many queues as files were named.
+	p := open(t, PortConfig{Device: "net_pcap0,rx_pcap=" + pcapFile(t, frame(60, 0)) + ",tx_pcap=" + t.TempDir() + "/out.pcap", Workers: 3})
+	if i := p.Info(); i.RxQueues != 1 || i.TxQueues != 1 {
+		t.Fatalf("info %+v", i)
+	}
+	var wg sync.WaitGroup
+	const each = 50
+	for q := range 3 {
+		wg.Go(func() {
+			var b port.Batch
+			for range each {
+				b.Push(packet(t, frame(60, byte(q))))
+				p.Tx(q, &b)
+			}
+		})
+	}
+	wg.Wait()
+	if s := p.Stats(); s.TxPackets != 3*each || s.TxDropped != 0 {
+		t.Errorf("stats %+v", s)
+	}
+}
+
+func TestPacketPathDoesNotAllocate(t *testing.T) {
+	packetThread(t)
+	p := open(t, PortConfig{Device: "net_null0,size=64", Workers: 1})
+	var b port.Batch
+	if n := testing.AllocsPerRun(100, func() {
+		if p.Rx(0, &b) != port.BurstMax {
+			t.Fatal("no full burst")
+		}
+		for i := range b.N {
+			rt.Pool().Resize(&b.Pkt[i], 8, 0)
+		}
+		p.Tx(0, &b)
+		p.Rx(0, &b)
+		rt.Pool().Free(&b)
+		pkt, _ := rt.Pool().Alloc(64)
+		b.Push(pkt)
+		rt.Pool().Free(&b)
+	}); n != 0 {
+		t.Errorf("%v allocations a burst", n)
+	}
+}
+
+func TestPacketsOfOneThreadMayBeFreedByAnother(t *testing.T) {
+	p := open(t, PortConfig{Device: "net_null0,size=64", Workers: 1})
+	batches := make(chan port.Batch, 4)
+	go func() {
+		defer close(batches)
+		for range 500 {
+			var b port.Batch
+			p.Rx(0, &b)
+			batches <- b
+		}
+	}()
+	for b := range batches {
+		rt.Pool().Free(&b)
+	}
+}
+
+func TestDevicesThatCannotBeOpened(t *testing.T) {
+	for name, c := range map[string]struct {
+		cfg  PortConfig
+		want string
+	}{
+		"unknown driver":          {PortConfig{Device: "net_nosuch0"}, "probe net_nosuch0"},
+		"missing interface":       {PortConfig{Device: "net_af_packet0,iface=tnosuch0"}, "probe net_af_packet0,iface=tnosuch0"},
+		"no interface named":      {PortConfig{Device: "net_af_packet0"}, "probe net_af_packet0"},
+		"unknown argument":        {PortConfig{Device: "net_null0,colour=red"}, "probe net_null0"},
+		"not a network device":    {PortConfig{Device: "eth0"}, "neither"},
+		"missing capture file":    {PortConfig{Device: "net_pcap0,rx_pcap=/nonexistent/a,tx_pcap=/nonexistent/b"}, "probe net_pcap0"},
+		"MTU that the pool lacks": {PortConfig{Device: "net_null0", MTU: 9000}, "MTU is 9000"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			free := rt.Pool().Available()
+			p, err := rt.OpenPort(c.cfg)
+			if p != nil || err == nil || !strings.Contains(err.Error(), c.want) {
+				t.Fatalf("port %v, error %v; want %q in it", p, err, c.want)
+			}
+			if got := rt.Pool().Available(); got != free {
+				t.Errorf("%d packets available, before %d", got, free)
+			}
+		})
+	}
+	// What failed leaves nothing behind: the same names open with right arguments.
+	open(t, PortConfig{Device: "net_null0,size=64"})
+	if _, err := rt.OpenPort(PortConfig{Device: "net_null0,size=64"}); err == nil || !strings.Contains(err.Error(), "open already") {
+		t.Errorf("the same device opened twice: %v", err)
+	}
+}
+
+func TestSecondStartIsRefused(t *testing.T) {
+	if _, err := Start(Config{}); !errors.Is(err, ErrStarted) {
+		t.Errorf("got %v", err)
+	}
+	if _, err := Start(Config{Mbufs: 1}); err == nil || errors.Is(err, ErrStarted) {
+		t.Errorf("a bad configuration is told first, got %v", err)
+	}
+}
+
+func TestRefusedRulesCarryTheReason(t *testing.T) {
+	p := open(t, PortConfig{Device: "net_null0", Workers: 1, SyncQueue: true})
+	if p.Info().HasFilter {
+		t.Fatal("net_null claims rte_flow")
+	}
+	res := p.Filter().Create([]steer.Rule{{Purpose: steer.CatchAll}, {Purpose: steer.Sync}})
+	if len(res) != 2 || res[0].Hardware || res[1].Rule.Purpose != steer.Sync || !strings.Contains(res[0].Reason, "net_null has no rte_flow") {
+		t.Errorf("got %+v", res)
+	}
+	if err := p.Filter().DestroyAll(); err != nil {
+		t.Error(err)
+	}
+}
+
+func TestClosedPortIsQuiet(t *testing.T) {
+	p, err := rt.OpenPort(PortConfig{Device: "net_null7"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !p.LinkUp() {
+		t.Error("link of net_null is down")
+	}
+	if err := p.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if p.LinkUp() {
+		t.Error("link is up after Close")
+	}
+	if s := p.Stats(); s.RxPackets != 0 {
+		t.Errorf("stats after Close: %+v", s)
+	}
+	if res := p.Filter().Create([]steer.Rule{{}}); res[0].Hardware || res[0].Reason != ErrClosed.Error() {
+		t.Errorf("rule after Close: %+v", res)
+	}
+}

@@ -1,0 +1,195 @@
+//go:build dpdk
+
+package dpdk
+
+/*
+#cgo pkg-config: libdpdk
+#cgo noescape hf_free_bulk
+#cgo nocallback hf_free_bulk
+#include <stddef.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+#include <rte_config.h>
+#include <rte_dev.h>
+#include <rte_eal.h>
+#include <rte_errno.h>
+#include <rte_ethdev.h>
+#include <rte_lcore.h>
+#include <rte_mbuf.h>
+
+static int hf_errno(void) { return rte_errno; }
+
+static void hf_free_bulk(uintptr_t *refs, unsigned int n) {
+	rte_pktmbuf_free_bulk((struct rte_mbuf **)refs, n);
+}
+
+// A device that strips VLAN tags puts them into the mbuf; packets are handed on as they were on the wire.
+static int hf_vlan_restore(uintptr_t ref) {
+	struct rte_mbuf *m = (struct rte_mbuf *)ref;
+	m->ol_flags &= ~(uint64_t)(RTE_MBUF_F_RX_VLAN | RTE_MBUF_F_RX_VLAN_STRIPPED);
+	struct rte_ether_hdr *old = rte_pktmbuf_mtod(m, struct rte_ether_hdr *);
+	char *start = rte_pktmbuf_prepend(m, sizeof(struct rte_vlan_hdr));
+	if (start == NULL)
+		return -1;
+	memmove(start, old, 2 * RTE_ETHER_ADDR_LEN);
+	struct rte_ether_hdr *eh = (struct rte_ether_hdr *)start;
+	struct rte_vlan_hdr *vh = (struct rte_vlan_hdr *)(eh + 1);
+	eh->ether_type = rte_cpu_to_be_16(RTE_ETHER_TYPE_VLAN);
+	vh->vlan_tci = rte_cpu_to_be_16(m->vlan_tci);
+	return 0;
+}
+
+static int hf_link_up(uint16_t port) {
+	struct rte_eth_link link;
+	memset(&link, 0, sizeof link);
+	if (rte_eth_link_get_nowait(port, &link) != 0)
+		return 0;
+	return link.link_status == RTE_ETH_LINK_UP;
+}
+
+*/
+import "C"
+
+import (
+	"fmt"
+	"syscall"
+	"unsafe"
+
+	"github.com/yerden/go-dpdk/ethdev"
+)
+
+// This file is what go-dpdk lacks: probing of single devices, thread registration, allmulticast, link state, descriptor
+// limits, and a bulk free that takes its vector from the Go stack.
+
+func rteError(code C.int) error {
+	if code >= 0 {
+		return nil
+	}
+	if code == -1 {
+		if e := C.hf_errno(); e > 0 {
+			return syscall.Errno(e)
+		}
+	}
+	return syscall.Errno(-code)
+}
+
+func probe(devargs string) error {
+	s := C.CString(devargs)
+	defer C.free(unsafe.Pointer(s))
+	return rteError(C.rte_dev_probe(s))
+}
+
+func allMulticast(p ethdev.Port) error {
+	return rteError(C.rte_eth_allmulticast_enable(C.uint16_t(p)))
+}
+
+func linkUp(p ethdev.Port) bool { return C.hf_link_up(C.uint16_t(p)) != 0 }
+
+// adjustDesc fits descriptor counts to the device's limits.
+func adjustDesc(p ethdev.Port, rx, tx int) (uint16, uint16, error) {
+	r, t := C.uint16_t(rx), C.uint16_t(tx)
+	err := rteError(C.rte_eth_dev_adjust_nb_rx_tx_desc(C.uint16_t(p), &r, &t))
+	return uint16(r), uint16(t), err
+}
+
+func registerThread() error {
+	if C.rte_thread_register() < 0 {
+		return fmt.Errorf("register thread with DPDK: %w", syscall.Errno(C.hf_errno()))
+	}
+	return nil
+}
+
+func unregisterThread() { C.rte_thread_unregister() }
+
+func freeBulk(refs []uintptr) {
+	if len(refs) > 0 {
+		C.hf_free_bulk((*C.uintptr_t)(unsafe.Pointer(unsafe.SliceData(refs))), C.uint(len(refs)))
+	}
+}
+
+// vlanRestore puts a stripped VLAN tag back in front of the payload; false when there is no room.
+func vlanRestore(m *mbuf) bool {
+	return C.hf_vlan_restore(C.uintptr_t(uintptr(unsafe.Pointer(m)))) == 0
+}
+
+// mbuf is DPDK's packet buffer, for reading and writing its fields without a call.
+type mbuf = C.struct_rte_mbuf
+
+func mbufOf(ref uintptr) *mbuf { return *(**mbuf)(unsafe.Pointer(&ref)) }
+
+// setData makes data, which lies in m's buffer, the content of the packet.
+func setData(m *mbuf, data []byte) {
+	m.data_off = C.uint16_t(uintptr(unsafe.Pointer(unsafe.SliceData(data))) - uintptr(m.buf_addr))
+	m.data_len = C.uint16_t(len(data))
+	m.pkt_len = C.uint32_t(len(data))
+}
+
+const (
+	mqRSS        = C.RTE_ETH_MQ_RX_RSS
+	vlanStripped = C.RTE_MBUF_F_RX_VLAN_STRIPPED
+	rssTypes     = C.RTE_ETH_RSS_IP | C.RTE_ETH_RSS_TCP | C.RTE_ETH_RSS_UDP
+	rssSource    = C.RTE_ETH_RSS_L3_SRC_ONLY | C.RTE_ETH_RSS_L4_SRC_ONLY
+)
+
+// headroom is written in Go for builds without DPDK; both must agree, or one of these constants is negative.
+const (
+	_ = uint(headroom - C.RTE_PKTMBUF_HEADROOM)
+	_ = uint(C.RTE_PKTMBUF_HEADROOM - headroom)
+)
+
+// limits is what a device says of itself.
+type limits struct {
+	driver   string
+	device   *C.struct_rte_device
+	ifIndex  int
+	rxq, txq int
+	minMTU   int
+	maxMTU   int
+	reta     int
+	keySize  int
+	rss      uint64
+}
+
+func limitsOf(p ethdev.Port) (limits, error) {
+	var raw ethdev.DevInfo
+	if err := p.InfoGet(&raw); err != nil {
+		return limits{}, err
+	}
+	i := (*C.struct_rte_eth_dev_info)(unsafe.Pointer(&raw))
+	return limits{
+		driver: C.GoString(i.driver_name), device: i.device, ifIndex: int(i.if_index),
+		rxq: int(i.max_rx_queues), txq: int(i.max_tx_queues),
+		minMTU: int(i.min_mtu), maxMTU: int(i.max_mtu),
+		reta: int(i.reta_size), keySize: int(i.hash_key_size), rss: uint64(i.flow_type_rss_offloads),
+	}, nil
+}
+
+// runtimeDir is the folder that the EAL made for this process.
+func runtimeDir() string { return C.GoString(C.rte_eal_get_runtime_dir()) }
+
+func removeDevice(d *C.struct_rte_device) error { return rteError(C.rte_dev_remove(d)) }
+
+// counters are a device's basic statistics.
+type counters struct{ ipackets, opackets, ibytes, obytes, imissed, ierrors, oerrors, nombuf uint64 }
+
+func countersOf(p ethdev.Port) (counters, error) {
+	var raw ethdev.Stats
+	if err := p.StatsGet(&raw); err != nil {
+		return counters{}, err
+	}
+	s := (*C.struct_rte_eth_stats)(unsafe.Pointer(&raw))
+	return counters{uint64(s.ipackets), uint64(s.opackets), uint64(s.ibytes), uint64(s.obytes), uint64(s.imissed),
+		uint64(s.ierrors), uint64(s.oerrors), uint64(s.rx_nombuf)}, nil
+}
+
+// setReta writes the redirection table.
+func setReta(p ethdev.Port, queue []uint16) error {
+	groups := make([]ethdev.RssRetaEntry64, (len(queue)+63)/64)
+	for i, q := range queue {
+		g := (*C.struct_rte_eth_rss_reta_entry64)(unsafe.Pointer(&groups[i/64]))
+		g.mask |= 1 << (i % 64)
+		g.reta[i%64] = C.uint16_t(q)
+	}
+	return p.RssRetaUpdate(groups, uint16(len(queue)))
+}

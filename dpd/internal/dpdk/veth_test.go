@@ -1,0 +1,101 @@
+//go:build dpdk
+
+package dpdk
+
+import (
+	"bytes"
+	"fmt"
+	"os/exec"
+	"runtime"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/holdfast-lb/holdfast/dpd/internal/port"
+)
+
+// veth makes a pair of kernel interfaces that the kernel itself keeps quiet on.
+func veth(t *testing.T) (a, b string) {
+	t.Helper()
+	a, b = "tdpdk-a", "tdpdk-b"
+	ip(t, "link", "add", a, "type", "veth", "peer", "name", b)
+	t.Cleanup(func() { ip(t, "link", "del", a) })
+	for _, dev := range []string{a, b} {
+		ip(t, "link", "set", dev, "addrgenmode", "none")
+		ip(t, "link", "set", dev, "up")
+	}
+	return a, b
+}
+
+func ip(t *testing.T, args ...string) {
+	t.Helper()
+	if out, err := exec.Command("ip", args...).CombinedOutput(); err != nil {
+		t.Fatalf("ip %s: %v: %s", strings.Join(args, " "), err, out)
+	}
+}
+
+// ours tells our frames from the kernel's.
+func ours(d []byte) bool { return bytes.HasPrefix(d[6:], []byte{2, 0, 0, 0, 0, 2}) }
+
+func TestAcrossAKernelCable(t *testing.T) {
+	packetThread(t)
+	for _, driver := range []string{"net_af_packet", "net_af_xdp"} {
+		t.Run(driver, func(t *testing.T) {
+			a, b := veth(t)
+			args := ""
+			if driver == "net_af_packet" {
+				args = ",qpairs=2"
+			}
+			left := open(t, PortConfig{Device: fmt.Sprintf("%s0,iface=%s%s", driver, a, args), Workers: 1, SyncQueue: true, MTU: 1400, Promiscuous: true, AllMulticast: true})
+			right := open(t, PortConfig{Device: fmt.Sprintf("%s1,iface=%s%s", driver, b, args), Workers: 1, Promiscuous: true, AllMulticast: true})
+			if i := left.Info(); i.MTU != 1400 || i.MAC == right.Info().MAC || i.MAC == [6]byte{} {
+				t.Errorf("info %+v", i)
+			}
+			if !left.LinkUp() || !right.LinkUp() {
+				t.Error("no link")
+			}
+			var batch port.Batch
+			for q := range 2 {
+				for i := range 40 {
+					batch.Push(packet(t, frame(60+20*i, byte(q))))
+				}
+				if n := left.Tx(q, &batch); n != 40 {
+					t.Fatalf("queue %d sent %d of 40", q, n)
+				}
+				for i, got := range receive(t, right, 0, 40, ours) {
+					if !bytes.Equal(got, frame(60+20*i, byte(q))) {
+						t.Fatalf("packet %d: got %x", i, got)
+					}
+				}
+			}
+			if s := left.Stats(); s.TxPackets < 80 || s.TxBytes == 0 {
+				t.Errorf("stats of the sender %+v", s)
+			}
+			if s := right.Stats(); s.RxPackets < 80 {
+				t.Errorf("stats of the receiver %+v", s)
+			}
+			ip(t, "link", "set", b, "down")
+			// The kernel tells of a lost carrier late, up to a second.
+			for end := time.Now().Add(3 * time.Second); left.LinkUp() || right.LinkUp(); runtime.Gosched() {
+				if time.Now().After(end) {
+					t.Fatal("link stays up when the far end goes down")
+				}
+			}
+		})
+	}
+}
+
+func TestStrippedVLANTagIsPutBack(t *testing.T) {
+	packetThread(t)
+	a, b := veth(t)
+	left := open(t, PortConfig{Device: "net_af_packet0,iface=" + a, Promiscuous: true})
+	right := open(t, PortConfig{Device: "net_af_packet1,iface=" + b, Promiscuous: true})
+	tagged := frame(64, 9)
+	copy(tagged[12:], []byte{0x81, 0x00, 0x20, 0x2a, 0x88, 0xb5})
+	var batch port.Batch
+	batch.Push(packet(t, tagged))
+	left.Tx(0, &batch)
+	if got := receive(t, right, 0, 1, ours); !bytes.Equal(got[0], tagged) {
+		t.Errorf("got  %x\nsent %x", got[0], tagged)
+	}
+}
