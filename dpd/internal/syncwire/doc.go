@@ -1,2 +1,115 @@
-// Package syncwire is the wire format of session sync.
+// Package syncwire is the wire format of session sync between data planes. This text is its specification.
+//
+// # Datagram
+//
+// One UDP datagram from the sender's sip to the receiver's, never fragmented. Numbers are little-endian; addresses are byte
+// strings in network order. Durations travel, never instants, but for births and PROBE's wall clock.
+//
+//	+--------+-------------------------------------------------+-----+
+//	| header | TLV CLOCK | TLV DICTIONARY | TLV | TLV | …       | tag |
+//	| 32 B   | sealed                                          | 16 B|
+//	+--------+-------------------------------------------------+-----+
+//
+// The header stands in clear and is the associated data of the seal (package syncseal):
+//
+//	 0       2       3       4       5       6         8            12         16         24         32
+//	+-------+-------+-------+-------+-------+---------+------------+----------+----------+----------+
+//	| "hf"  | major | minor | lane  | flags | key id  | sender     | salt     | inc      | counter  |
+//	| u16   | u8    | u8    | u8    | u8    | u16     | u32        | u32      | u64      | u64      |
+//	+-------+-------+-------+-------+-------+---------+------------+----------+----------+----------+
+//
+// Flags are 0 and ignored. Lanes: 0 control, 1 live, 2 bulk; another lane is refused.
+//
+// # TLV
+//
+//	 0          1          3
+//	+-+--------+----------+-----------------+
+//	|C| kind   | length   | body            |     C = critical, length of the body alone
+//	| | 7 bits | u16      | length bytes    |
+//	+-+--------+----------+-----------------+
+//
+// The first TLV is CLOCK {view u64, sent u64 ms since the sender's incarnation began}; CLOCK stands nowhere else. A receiver reads
+// and checks all TLVs before it applies any; what is wrong in one refuses all.
+//
+// Forward compatibility. An unknown kind is skipped if its critical bit is 0 and refuses the datagram if it is 1; a known kind is
+// read whatever its bit. A body of one value may grow at its end: what a receiver doesn't know behind the fields that it
+// knows is skipped. Dictionary entries grow the same way, and entries of unknown tags are skipped. A record grows by its extension
+// bytes. Reserved bits must be 0. Flags of a record that a receiver doesn't know it keeps and ignores. Major versions don't mix.
+//
+// Kinds (C: sent as critical; *: may stand once; +: the body repeats until the TLV ends):
+//
+//	 1 CLOCK C*         2 HELLO C*       3 HELLO_ACK C*    4 SESSION C+     5 CLOSE C+       6 AGE C+
+//	 7 ACTIVE C reserved 8 HINT C+       9 ACK +          10 NACK_VERSION C+ 11 GAP         12 DIGEST +
+//	13 DIGEST_LIST +   14 BULK_BEGIN *  15 BULK_END C*    16 QUERY +       17 ANSWER C+     18 TEMPLATE C reserved
+//	19 LADDR_USE       20 FENCED C*     21 PROBE *        22 DICTIONARY C  23 PAD           24 DELTA C reserved
+//
+// Variable-length numbers ("var") are 32 bits in groups of 7, the lowest first, the high bit of each byte but the last set.
+//
+// # Dictionary
+//
+// What the records of one datagram share stands once, before the TLVs that refer to it. A datagram is self-contained. An entry is
+//
+//	 0     3      8
+//	+-----+------+---------------+
+//	| tag | len  | len bytes     |
+//	+-----+------+---------------+
+//
+// with the tag in the upper bits. Entries count per tag from 0, over all DICTIONARY TLVs of the datagram, 255 at most (31 profiles).
+//
+//	1 profile   mode u8 (1-5), state u8 (0-14), bits u8, flags u16, timeout var (seconds, at most 30 days), term var
+//	2 service   family u8 (4, 6), protocol u8, address, port u16, service id var
+//	3 server    service entry u8, family u8, address, port u16, server id var
+//	4 laddr     family u8, address
+//	5 owner     node id u32, inc u64
+//	6 base      u64, unix milliseconds that short births count from; below 2^48; one at most
+//
+// # Record
+//
+//	+-+-+-+---------+
+//	|L|M|R| profile |   profile: entry 0-30; 31: the profile follows the more byte, in the form of its entry
+//	+-+-+-+---------+   R: tuples by reference  M: a more byte follows  L: long birth
+//	[more u8]          1 sequence hints  2 owner  4 bucket  8 extension; other bits 0
+//	[profile]
+//	R=1: server entry u8, laddr entry u8 (255: the reply goes to the client itself), client address of the service's family,
+//	     client port u16, [local port u16 if there is a laddr]
+//	R=0: original key, reply key, service id var, server id var
+//	birth              L=0: u32 = (ms since base)<<8 | counter below 256;  L=1: u64 = unix ms<<16 | counter
+//	idle u16           see below
+//	ver var
+//	[bucket u8]        absent: the low 8 bits of the reply's destination port
+//	[owner entry u8]   absent: the sender, in the incarnation of the header
+//	[hints]            directions u8 (1 client to server, 2 server to client), then for each: next u32, ack u32, window u16.
+//	                   Not in the bulk lane.
+//	[extension]        length u8, that many bytes, skipped by this version
+//
+// A compact record of bulk is 18 bytes for IPv4 and 30 for IPv6. A key is {family u8, protocol u8, source address, port u16, destination
+// address, port u16}; both addresses are of its family. ICMP has its identifier as both ports.
+//
+// Idle is milliseconds below 2048; else the upper 5 bits are e and the lower 11 m, and it is (2048+m)<<(e-1) milliseconds.
+// Senders round up, so a value that goes round never makes a session younger.
+//
+// # Bodies
+//
+//	SESSION, CLOSE, AGE, NACK_VERSION   records. CLOSE names its birth by both tuples, too
+//	DIGEST_LIST   round u32, records: a leaf that was unequal in two rounds, in as many datagrams as it takes
+//	HINT          key u8…, direction<<7 | what u8 (1 SYN-ACK, 2 handshake ACK, 4 FIN, 8 FIN acknowledged, 16 RST, 32 activity; bit 6 is 0),
+//	              bucket u8, birth u64, idle u16, [with FIN: sequence number after it u32]
+//	ACK           cluster hash of the original key u64, birth u64, owner inc u64, owner id u32, bucket u8, term var, ver var
+//	QUERY         id u64, bucket u8, key of the packet that missed
+//	ANSWER        id u64, found u8 (1: a record follows; 0: bucket u8, key as asked)
+//	DIGEST        round u32, bucket u8, 4 sums u64: leaf = bucket*4 + 2 bits of the cluster hash
+//	HELLO, HELLO_ACK  nonce 16 B, echo 16 B, config digest u64, features u64, least major u8, greatest major u8, minor u8, MTU u16
+//	PROBE         seq u32, echoed seq u32, held for u32 ms, state u8 (1 ready, 2 degraded, 4 desync, 8 draining), wall clock u64 unix ms,
+//	              tombstones collected u64, per lane: salt u32, highest sent u64, highest contiguous received u64
+//	GAP           salt u32, lane u8, count u8 (at most 16), per range: from u64, to u64, both included
+//	BULK_BEGIN, BULK_END  snapshot u64, records u64, tombstones u64, digest u64, orphans included u8
+//	LADDR_USE     family u8, prefix length u8, address, holder inc u64, holder id u32, records u32, tombstones u32, fenced for u32 ms
+//	FENCED        fenced inc u64, by inc u64 (0: by removal), view u64, echo 16 B
+//	PAD           anything
+//
+// # Bounds
+//
+// A datagram is 1200 to 9000 bytes of UDP payload for a sender, and at most 9000 for a receiver, which gives at most 562 messages, 256
+// digests, 6 gaps and 64 laddr uses a datagram. There is no count that can promise more than a datagram holds: bodies that
+// repeat end with their TLV, and the one count (GAP) is checked against its bound and the body's length.
 package syncwire
