@@ -1,0 +1,114 @@
+package syncer
+
+import (
+	"github.com/holdfast-lb/holdfast/dpd/internal/flow"
+	"github.com/holdfast-lb/holdfast/dpd/internal/syncwire"
+)
+
+// ActionKind says what a Shard asks of its worker.
+type ActionKind uint8
+
+const (
+	// ActSend: queue Msg for node To (AllNodes: every member) in Lane, with Ref and Seq. Hand it to Sync.Queue.
+	ActSend ActionKind = 1 + iota
+	// ActDigest: send the leaf sums Digest to node To or all. Hand it to Sync.QueueDigest.
+	ActDigest
+	// ActBulkBegin and ActBulkEnd: this shard's part of the bulk to node To, Records and Tombstones of it. Hand them to Sync.ShardBulk.
+	ActBulkBegin
+	ActBulkEnd
+	// ActTombs: what this shard's tombstones wait for, StableAt and FloorAt. Hand it to Sync.ShardTombs.
+	ActTombs
+	// ActInstalled: Msg.Rec can translate packets now; packets waiting for either tuple may go.
+	ActInstalled
+	// ActMissed: every peer asked said that it has no record of Msg.Rec.Orig; packets waiting for it may go.
+	ActMissed
+	// The rest are events for those who watch: Msg.Rec is the record after the event.
+	ActTakenOver
+	ActAdopted
+	ActReborn
+	ActRefuted
+	ActAged
+	ActClosed
+	ActRemoved
+)
+
+// AllNodes as a destination is every member but this node. Node ids begin at 1.
+const AllNodes = 0
+
+// Ref names the record that a message speaks of, so that its present state can be sent again when a datagram is lost.
+type Ref struct {
+	Birth  flow.Birth
+	Handle flow.Handle
+}
+
+// Action is one output of a Shard: pointer-free, so that it can be copied through a ring.
+type Action struct {
+	Kind ActionKind
+	Lane syncwire.Lane
+	To   uint32 // node id or AllNodes
+	// Seq numbers the messages of one shard; what a peer received is reported back by it.
+	Seq        uint64
+	Ref        Ref
+	Msg        syncwire.Message
+	Digest     syncwire.DigestSums
+	Records    uint64
+	Tombstones uint64
+	// StableAt: tombstones made here before that millisecond were received by every member. FloorAt: no older one is held.
+	StableAt, FloorAt int64
+}
+
+// Actions are what happened since Done, in order. The slice is the Shard's; it is valid until Done.
+func (s *Shard) Actions() []Action { return s.out }
+
+// Done forgets the actions that were handed out.
+func (s *Shard) Done() { s.out = s.out[:0] }
+
+func (s *Shard) emit(k ActionKind) *Action {
+	if len(s.out) == cap(s.out) {
+		s.out = append(s.out, Action{})
+	} else {
+		s.out = s.out[:len(s.out)+1]
+		s.out[len(s.out)-1] = Action{}
+	}
+	a := &s.out[len(s.out)-1]
+	a.Kind = k
+	return a
+}
+
+func (s *Shard) event(k ActionKind, x *flow.Session) {
+	toWire(&s.emit(k).Msg.Rec, x)
+}
+
+// send queues a message about x.
+func (s *Shard) send(to uint32, lane syncwire.Lane, kind syncwire.Kind, h flow.Handle, x *flow.Session) *Action {
+	if len(s.members) == 0 && to == AllNodes {
+		s.idle = Action{}
+		return &s.idle
+	}
+	a := s.emit(ActSend)
+	s.seq++
+	a.To, a.Lane, a.Seq = to, lane, s.seq
+	a.Ref = Ref{Birth: x.Birth, Handle: h}
+	a.Msg.Kind = kind
+	toWire(&a.Msg.Rec, x)
+	if s.off(ReplyOnlyLocal) {
+		a.Msg.Rec.Flags &^= uint16(flow.ReplyOnly)
+	}
+	return a
+}
+
+// kindOf is the kind of message that tells a record's present state.
+func kindOf(x *flow.Session) syncwire.Kind {
+	switch {
+	case x.Flags&flow.HardTomb != 0:
+		return syncwire.KindClose
+	case x.Flags&flow.SoftTomb != 0:
+		return syncwire.KindAge
+	}
+	return syncwire.KindSession
+}
+
+// tell sends a record's present state to every member.
+func (s *Shard) tell(h flow.Handle, x *flow.Session) uint64 {
+	return s.send(AllNodes, syncwire.LaneLive, kindOf(x), h, x).Seq
+}

@@ -1,0 +1,92 @@
+package syncer
+
+import (
+	"github.com/holdfast-lb/holdfast/dpd/internal/flow"
+	"github.com/holdfast-lb/holdfast/dpd/internal/syncwire"
+)
+
+// StartBulk begins to send a member the stock: what this node owns and every orphan, tombstones too.
+func (s *Shard) StartBulk(now int64, n flow.Node) {
+	s.time(now)
+	m := s.member(n)
+	if m == nil {
+		s.Count[NotMember]++
+		return
+	}
+	m.bulk.start()
+	m.bulking, m.sent, m.tombs = true, 0, 0
+	a := s.emit(ActBulkBegin)
+	a.To, a.Records = n.ID, s.owned
+}
+
+func (s *Shard) bulk(m *member, n int) {
+	if !m.bulking {
+		return
+	}
+	m.bulk.step(s.store, n, func(h flow.Handle) {
+		x := &s.cur
+		s.store.Load(h, x)
+		if x.Birth == 0 || !announced(x) || x.Owner != s.self && (!s.orphan(x) || s.off(BulkOwnOnly)) {
+			return
+		}
+		if live(x) {
+			m.sent++
+		} else {
+			m.tombs++
+		}
+		s.Count[BulkSent]++
+		s.send(m.node.ID, syncwire.LaneBulk, kindOf(x), h, x)
+	})
+	if !m.bulk.running {
+		m.bulking = false
+		m.repair = true
+		a := s.emit(ActBulkEnd)
+		a.To, a.Records, a.Tombstones = m.node.ID, m.sent, m.tombs
+	}
+}
+
+// Tick does what time asks for. budget bounds how many slots of the store are visited for adoption, lists and bulk, so
+// that the packets of the worker don't wait; 0 does none of these, which is how a full ring pushes back.
+func (s *Shard) Tick(now int64, budget int) {
+	s.time(now)
+	s.repeatHints()
+	s.collect()
+	s.digestRounds()
+	if budget == 0 {
+		return
+	}
+	jobs := 1
+	for _, m := range s.members {
+		if m.bulking {
+			jobs++
+		}
+		if m.list.running || m.want != (leafSet{}) {
+			jobs++
+		}
+	}
+	n := max(budget/jobs, 1)
+	s.sweepOrphans(n)
+	for _, m := range s.members {
+		s.bulk(m, n)
+		s.list(m, n)
+	}
+}
+
+// Busy says whether ticks with a budget have work to do.
+func (s *Shard) Busy() bool {
+	if s.sweep.running || s.retry != 0 {
+		return true
+	}
+	for _, m := range s.members {
+		if m.bulking || m.list.running || m.want != (leafSet{}) {
+			return true
+		}
+	}
+	return false
+}
+
+// Repairing says whether a member's digests are not known to be equal.
+func (s *Shard) Repairing(n flow.Node) bool {
+	m := s.member(n)
+	return m != nil && m.repair
+}

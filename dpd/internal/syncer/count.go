@@ -1,0 +1,63 @@
+package syncer
+
+// Counter names what a Shard counts.
+type Counter uint8
+
+const (
+	CreateReplyTaken Counter = iota
+	CreateRefused
+	StoreFault
+	Installed
+	InstallRefused // the store is full
+	Invalid        // a record that makes no sense
+	NotMember      // from a node that is not in the view
+	ViewOld
+	Accepted
+	Stale // an older version or a lower life; the sender was told
+	Equal
+	Refuted
+	TakenOver
+	Adopted
+	Revived
+	Reborn
+	RebirthLimited
+	Aged
+	Closed
+	Displaced // dropped: a later life has its reply tuple
+	Yielded   // became reply-only
+	HintSent
+	HintRepeated
+	HintUsed
+	HintLimited // no room to repeat it
+	NackLimited
+	QuerySent
+	QueryLimited
+	QueryAnswered
+	QueryUnknown
+	TombDropped // packets on a closed session
+	Collected
+	CollectWaits
+	DigestEqual
+	DigestUnequal
+	DigestUnsure
+	Listed
+	BulkSent
+	Resent
+	ResendGone
+	Recovered // what this node was said to own and had lost
+	NumCounters
+)
+
+var counterNames = [NumCounters]string{
+	"create_reply_taken", "create_refused", "store_fault", "installed", "install_refused", "invalid", "not_member", "view_old",
+	"accepted", "stale", "equal", "refuted", "taken_over", "adopted", "revived", "reborn", "rebirth_limited", "aged", "closed",
+	"displaced", "yielded", "hint_sent", "hint_repeated", "hint_used", "hint_limited", "nack_limited", "query_sent",
+	"query_limited", "query_answered", "query_unknown", "tomb_dropped", "collected", "collect_waits", "digest_equal",
+	"digest_unequal", "digest_unsure", "listed", "bulk_sent", "resent", "resend_gone", "recovered",
+}
+
+// String is the counter's name in metrics.
+func (c Counter) String() string { return counterNames[c] }
+
+// Counters are a Shard's counts since it was made.
+type Counters [NumCounters]uint64

@@ -1,0 +1,54 @@
+package syncer
+
+import (
+	"github.com/holdfast-lb/holdfast/dpd/internal/flow"
+	"github.com/holdfast-lb/holdfast/dpd/internal/syncwire"
+)
+
+// DeliveryKind says what a Delivery brings.
+type DeliveryKind uint8
+
+const (
+	DeliverMessage    DeliveryKind = 1 + iota // Msg from From
+	DeliverDigest                             // Digest from From
+	DeliverConfirmed                          // From has received messages up to Seq
+	DeliverResend                             // From lost message Seq about Ref
+	DeliverSuspect                            // Yes: From is silent; else it is heard again
+	DeliverDesync                             // something to or from From was lost without repair
+	DeliverWatermarks                         // At, Floor of From's tombstones
+	DeliverFenced                             // incarnations of From.ID below From.Inc are over
+)
+
+// Delivery is one input of a Shard from the sync thread: pointer-free, so that it can be copied through a ring.
+type Delivery struct {
+	Kind      DeliveryKind
+	Yes       bool
+	From      flow.Node
+	Seq       uint64
+	Ref       Ref
+	At, Floor int64
+	Msg       syncwire.Message
+	Digest    syncwire.DigestSums
+}
+
+// Deliver applies what the sync thread sent.
+func (s *Shard) Deliver(now int64, d *Delivery) {
+	switch d.Kind {
+	case DeliverMessage:
+		s.Receive(now, d.From, &d.Msg)
+	case DeliverDigest:
+		s.Digest(now, d.From, &d.Digest)
+	case DeliverConfirmed:
+		s.Confirmed(d.From, d.Seq)
+	case DeliverResend:
+		s.Resend(now, d.From, d.Seq, d.Ref)
+	case DeliverSuspect:
+		s.Suspect(now, d.From, d.Yes)
+	case DeliverDesync:
+		s.PeerDesync(now, d.From)
+	case DeliverWatermarks:
+		s.Watermarks(d.From, d.At, d.Floor)
+	case DeliverFenced:
+		s.Fenced(now, d.From)
+	}
+}

@@ -1,0 +1,283 @@
+package syncer
+
+import (
+	"cmp"
+	"slices"
+
+	"github.com/holdfast-lb/holdfast/dpd/internal/flow"
+)
+
+// MaxMembers bounds a view.
+const MaxMembers = 64
+
+// Member is a node of a view.
+type Member struct {
+	Node     flow.Node
+	Admitted bool // announces VIPs, adopts
+	Degraded bool // may be cut off: its confirmation is not waited for
+}
+
+// View is who takes part, as the coordinator (or the static configuration) says.
+type View struct {
+	Epoch   uint64
+	Self    flow.Node
+	Members []Member // this node too
+}
+
+// member is what a Shard knows of another node of the view.
+type member struct {
+	node      flow.Node
+	admitted  bool
+	degraded  bool
+	suspected bool
+	suspicion uint32 // number of the present or last suspicion, from 1
+
+	confirmed uint64 // it has every message of this shard to it up to that Seq, but those in moves
+	lost      uint64 // of messages up to that Seq nothing is known
+	moves     []move
+	stable    int64 // its tombstones from before that millisecond are on every node
+	floor     int64 // it holds no tombstone from before that millisecond
+
+	repair  bool // digests each 500 ms until equal
+	settled int  // buckets in a row that were equal
+	equalAt [leaves]int64
+	unequal [leaves]uint8
+	unsure  [leaves]uint8
+	want    leafSet // leaves to list next
+	list    job
+	listing leafSet
+	bulk    job
+	bulking bool
+	sent    uint64
+	tombs   uint64
+}
+
+// move is a message that was lost and sent again.
+type move struct{ from, to uint64 }
+
+const maxMoves = 1024
+
+func (m *member) moved(from, to uint64) {
+	if len(m.moves) >= maxMoves {
+		m.lostAll(to)
+		return
+	}
+	m.moves = append(m.moves, move{from, to})
+}
+
+// lostAll gives up confirmation of everything up to seq: only digests tell now.
+func (m *member) lostAll(seq uint64) {
+	m.lost = max(m.lost, seq)
+	m.moves = m.moves[:0]
+}
+
+// has says whether the node is known to have received message seq or its repetition.
+func (m *member) has(seq uint64) bool {
+	if seq == 0 || seq <= m.lost || seq > m.confirmed {
+		return false
+	}
+	for _, v := range m.moves {
+		if v.from <= seq && v.to > m.confirmed {
+			return false
+		}
+	}
+	return true
+}
+
+// SetView takes a view; a lower epoch is refused. Records of nodes that are gone are adopted by and by.
+func (s *Shard) SetView(now int64, v *View) {
+	s.time(now)
+	if v.Epoch < s.epoch {
+		s.Count[ViewOld]++
+		return
+	}
+	s.epoch = v.Epoch
+	s.self = v.Self
+	old := s.members
+	s.members = make([]*member, 0, len(v.Members))
+	s.ready = s.ready[:0]
+	for _, p := range v.Members {
+		if p.Admitted && !s.isFenced(p.Node) {
+			s.ready = append(s.ready, p.Node.ID)
+		}
+		if p.Node.ID == v.Self.ID || len(s.members) == MaxMembers || s.isFenced(p.Node) {
+			continue
+		}
+		i := slices.IndexFunc(old, func(m *member) bool { return m.node == p.Node })
+		var m *member
+		if i >= 0 {
+			m = old[i]
+		} else {
+			m = &member{node: p.Node, lost: s.seq, repair: true}
+		}
+		m.admitted, m.degraded = p.Admitted, p.Degraded
+		s.members = append(s.members, m)
+	}
+	slices.SortFunc(s.members, func(a, b *member) int { return cmp.Compare(a.node.ID, b.node.ID) })
+	if len(s.ready) == 0 {
+		for _, p := range v.Members {
+			s.ready = append(s.ready, p.Node.ID)
+		}
+	}
+	slices.Sort(s.ready)
+	s.unquiet = s.now + 10_000
+	s.sweep.start()
+}
+
+// Fenced says that a member came back as incarnation n.Inc: what its lower ones say counts no more, and what they owned is
+// orphaned. A view that still names a lower one does not bring it back.
+func (s *Shard) Fenced(now int64, n flow.Node) {
+	s.time(now)
+	if s.off(NoFence) || n.ID == s.self.ID {
+		return
+	}
+	i := slices.IndexFunc(s.fenced, func(f flow.Node) bool { return f.ID == n.ID })
+	switch {
+	case i >= 0:
+		s.fenced[i].Inc = max(s.fenced[i].Inc, n.Inc)
+	case len(s.fenced) < 4*MaxMembers:
+		s.fenced = append(s.fenced, n)
+	}
+	before := len(s.members)
+	s.members = slices.DeleteFunc(s.members, func(m *member) bool { return s.isFenced(m.node) })
+	if len(s.members) != before {
+		s.unquiet = s.now + 10_000
+		s.sweep.start()
+	}
+}
+
+func (s *Shard) isFenced(n flow.Node) bool {
+	for _, f := range s.fenced {
+		if f.ID == n.ID && n.Inc < f.Inc {
+			return true
+		}
+	}
+	return false
+}
+
+// Suspect says that a member is silent, or that it is heard again.
+func (s *Shard) Suspect(now int64, n flow.Node, yes bool) {
+	s.time(now)
+	if m := s.member(n); m != nil && m.suspected != yes {
+		m.suspected = yes
+		if yes {
+			m.suspicion++
+		}
+		m.repair = true
+	}
+}
+
+// PeerDesync says that something between this node and a member was dropped without repair: digests must find it.
+func (s *Shard) PeerDesync(now int64, n flow.Node) {
+	s.time(now)
+	if m := s.member(n); m != nil {
+		m.repair = true
+		m.settled = 0
+		m.lostAll(s.seq)
+	}
+}
+
+// Dropped says that an action of this shard was lost on its way to the sync thread.
+func (s *Shard) Dropped(now int64) {
+	for _, m := range s.members {
+		s.PeerDesync(now, m.node)
+	}
+}
+
+// Confirmed says that a member has received every message of this shard to it up to seq, repetitions apart.
+func (s *Shard) Confirmed(n flow.Node, seq uint64) {
+	m := s.member(n)
+	if m == nil || seq <= m.confirmed {
+		return
+	}
+	m.confirmed = seq
+	m.moves = slices.DeleteFunc(m.moves, func(v move) bool { return v.to <= seq })
+}
+
+// Watermarks says what a member told of tombstones, in this node's milliseconds: those that it made before stable are on
+// every node, and it holds none from before floor, but those whose block it holds.
+func (s *Shard) Watermarks(n flow.Node, stable, floor int64) {
+	if m := s.member(n); m != nil {
+		m.stable, m.floor = max(m.stable, stable), max(m.floor, floor)
+	}
+}
+
+func (s *Shard) member(n flow.Node) *member {
+	for _, m := range s.members {
+		if m.node.ID == n.ID {
+			if m.node.Inc == n.Inc || s.off(NoInc) {
+				return m
+			}
+			return nil
+		}
+	}
+	return nil
+}
+
+// orphan says whether a record's owner is no longer there, or came back as another incarnation.
+func (s *Shard) orphan(x *flow.Session) bool {
+	if s.off(NoInc) && x.Owner.ID == s.self.ID {
+		return false
+	}
+	return x.Owner != s.self && s.member(x.Owner) == nil
+}
+
+// winner is the node that adopts an orphan: the greatest of a hash of session and node, over the admitted ones.
+func (s *Shard) winner(x *flow.Session) uint32 {
+	h := s.hash(&x.Orig)
+	best, id := uint64(0), uint32(0)
+	for _, n := range s.ready {
+		if w := fold(h^mul1, uint64(n)*mul2+1); w >= best || id == 0 {
+			best, id = w, n
+		}
+	}
+	return id
+}
+
+// adopt takes an orphan over without a packet of it.
+func (s *Shard) adopt(h flow.Handle, x *flow.Session) {
+	s.Count[Adopted]++
+	s.claim(h, x)
+	s.event(ActAdopted, x)
+}
+
+// sweepSoon lets the next tick but few look for orphans.
+func (s *Shard) sweepSoon() {
+	if s.retry == 0 {
+		s.retry = s.now + 200
+	}
+}
+
+// sweepOrphans visits up to n records and adopts those that fall to this node.
+func (s *Shard) sweepOrphans(n int) {
+	if s.retry != 0 && s.now >= s.retry && !s.sweep.running {
+		s.retry = 0
+		s.sweep.start()
+	}
+	if !s.sweep.running || s.off(NoAdopt) {
+		return
+	}
+	s.sweep.step(s.store, n, func(h flow.Handle) {
+		x := &s.cur
+		s.store.Load(h, x)
+		if !mapped(x) || !s.orphan(x) {
+			return
+		}
+		if s.winner(x) == s.self.ID || x.Owner.ID == s.self.ID && s.served(x) {
+			s.adopt(h, x)
+		}
+	})
+}
+
+// job is a paced pass over the store.
+type job struct {
+	cursor  uint32
+	running bool
+}
+
+func (j *job) start() { j.cursor, j.running = 0, true }
+
+func (j *job) step(st Store, n int, visit func(flow.Handle)) {
+	j.cursor = st.Scan(j.cursor, n, visit)
+	j.running = j.cursor != 0
+}

@@ -1,0 +1,281 @@
+package syncer
+
+import (
+	"github.com/holdfast-lb/holdfast/dpd/internal/flow"
+	"github.com/holdfast-lb/holdfast/dpd/internal/syncwire"
+)
+
+// Receive applies one message of a peer. The caller routed it here by its bucket.
+func (s *Shard) Receive(now int64, from flow.Node, msg *syncwire.Message) {
+	s.time(now)
+	m := s.member(from)
+	if m == nil {
+		s.Count[NotMember]++
+		return
+	}
+	switch msg.Kind {
+	case syncwire.KindSession, syncwire.KindClose, syncwire.KindAge, syncwire.KindNackVersion, syncwire.KindDigestList:
+		s.record(m, msg)
+	case syncwire.KindAnswer:
+		s.answered(m, msg)
+	case syncwire.KindQuery:
+		s.asked(m, msg)
+	case syncwire.KindHint:
+		s.hinted(m, msg)
+	}
+}
+
+func (s *Shard) record(m *member, msg *syncwire.Message) {
+	fromWire(&s.in, &msg.Rec)
+	if !valid(&s.in) {
+		s.Count[Invalid]++
+		return
+	}
+	s.merge(m, &s.in)
+}
+
+// order compares two versions of one life.
+func (s *Shard) order(a, b *flow.Session) int {
+	if s.off_ == 0 {
+		return a.CompareVersion(b)
+	}
+	x, y := *a, *b
+	if s.off(CloseByTerm) {
+		x.Flags &^= flow.HardTomb
+		y.Flags &^= flow.HardTomb
+	}
+	if s.off(NoTerm) {
+		x.Term, y.Term = 0, 0
+		x.Owner, y.Owner = flow.Node{}, flow.Node{}
+	}
+	if s.off(NoTieBreak) {
+		x.Owner, y.Owner = flow.Node{}, flow.Node{}
+	}
+	if s.off(NoInc) {
+		x.Owner.Inc, y.Owner.Inc = 0, 0
+	}
+	return x.CompareVersion(&y)
+}
+
+// merge is the rule of a receiver for a record x that node m sent.
+func (s *Shard) merge(m *member, x *flow.Session) {
+	s.clock.see(s.now, x.Birth, !s.off(UnboundedSkew))
+	h, _, ok := s.store.Find(&x.Reply)
+	if ok {
+		s.store.Load(h, &s.cur)
+		if s.cur.SameLife(x) {
+			s.mergeLife(m, h, x)
+			return
+		}
+		if x.CompareLife(&s.cur) < 0 {
+			s.Count[Stale]++
+			s.nack(m, h, &s.cur)
+			return
+		}
+	}
+	s.roomFor(m, x)
+	switch {
+	case ok && s.cur.Orig == x.Orig:
+		s.replace(m, h, &s.cur, x)
+		return
+	case ok:
+		// A later life has this reply tuple: the earlier one is over, whatever it was.
+		s.Count[Displaced]++
+		s.event(ActRemoved, &s.cur)
+		if owner := s.member(s.cur.Owner); owner != nil && owner != m {
+			s.send(owner.node.ID, syncwire.LaneLive, syncwire.KindNackVersion, h, x)
+		}
+		s.drop(h, &s.cur)
+	}
+	s.install(m, x)
+}
+
+// replace puts a later life of the same two tuples into the record of the earlier one, so that packets never miss.
+func (s *Shard) replace(m *member, h flow.Handle, cur, x *flow.Session) {
+	s.account(cur, -1)
+	s.Count[Accepted]++
+	x.Flags |= cur.Flags & (flow.Synced | flow.Unbound)
+	for i := range x.Seq {
+		if cur.Seq[i].Seen {
+			x.Seq[i] = cur.Seq[i]
+		}
+	}
+	s.update(h, x)
+	s.account(x, +1)
+	s.settle(m, h, x, mapped(cur), false)
+}
+
+// roomFor settles who owns the original tuple of a life that is new here.
+func (s *Shard) roomFor(m *member, x *flow.Session) {
+	if !mapped(x) || x.Flags&flow.ReplyOnly != 0 {
+		return
+	}
+	oh, d, ok := s.store.Find(&x.Orig)
+	if !ok || d != flow.In {
+		return
+	}
+	s.store.Load(oh, &s.other)
+	o := &s.other
+	if !mapped(o) || o.Flags&flow.ReplyOnly != 0 || o.SameLife(x) || o.Reply == x.Reply {
+		return
+	}
+	s.Count[Yielded]++
+	if o.CompareLife(x) < 0 {
+		s.yield(oh, o)
+		return
+	}
+	x.Flags |= flow.ReplyOnly
+	x.Timeout = min(x.Timeout, replyOnlyTimeout)
+	s.nack(m, oh, o)
+}
+
+// install stores a life that is new here.
+func (s *Shard) install(m *member, x *flow.Session) {
+	x.Flags |= flow.Synced
+	h, err := s.store.Insert(x)
+	if err != nil {
+		s.Count[InstallRefused]++
+		m.repair = true
+		return
+	}
+	s.account(x, +1)
+	s.Count[Installed]++
+	if s.ports.Holds(&x.Reply) {
+		s.ports.Mark(x.Reply)
+	}
+	s.settle(m, h, x, false, false)
+}
+
+// settle does what follows from a record that was just written at the word of a peer. was says whether a mapping was
+// there before, buried whether the same tombstone was.
+func (s *Shard) settle(m *member, h flow.Handle, x *flow.Session, was, buried bool) {
+	switch {
+	case mapped(x) && x.Owner == s.self:
+		// Peers say that this node owns what it does not remember: it does again, in a term that no lost version equals.
+		s.Count[Recovered]++
+		s.claim(h, x)
+	case !mapped(x):
+		if was {
+			s.event(ActClosed, x)
+		}
+		s.bury(h, x, 0)
+	case x.Flags&flow.SoftTomb != 0 && !buried:
+		if was {
+			s.event(ActAged, x)
+		}
+		s.bury(h, x, 0)
+	}
+	if mapped(x) && !was {
+		s.wake(x)
+		s.event(ActInstalled, x)
+	}
+	if mapped(x) && s.orphan(x) {
+		s.sweepSoon()
+	}
+}
+
+// mergeLife joins two copies of one life. s.cur is the copy held at h.
+func (s *Shard) mergeLife(m *member, h flow.Handle, x *flow.Session) {
+	cur := &s.cur
+	s.shown(h, x)
+	c := s.order(x, cur)
+	bits := cur.Bits | x.Bits
+	yielded := (cur.Flags | x.Flags) & flow.ReplyOnly
+	idle := min(cur.Idle, x.Idle)
+	switch {
+	case c > 0:
+		if x.Flags&flow.SoftTomb != 0 && mapped(cur) && s.served(cur) && !s.off(NoRefute) {
+			s.refute(h, cur, x)
+			return
+		}
+		s.accept(m, h, cur, x, bits, yielded, idle)
+	case c < 0:
+		if !mapped(cur) && !mapped(x) {
+			s.Count[Equal]++
+			return
+		}
+		s.Count[Stale]++
+		s.join(h, cur, bits, yielded, idle)
+		s.nack(m, h, cur)
+	default:
+		s.Count[Equal]++
+		s.join(h, cur, bits, yielded, idle)
+	}
+}
+
+// accept replaces the held copy by a newer version.
+func (s *Shard) accept(m *member, h flow.Handle, cur, x *flow.Session, bits flow.Bits, yielded flow.Flags, idle uint32) {
+	wasSoft, wasMapped, wasTerm := cur.Flags&flow.SoftTomb != 0, mapped(cur), cur.Term
+	s.account(cur, -1)
+	s.Count[Accepted]++
+	keep := cur.Flags & (flow.Synced | flow.Unbound)
+	if keep&flow.Unbound != 0 {
+		x.Service, x.Server = cur.Service, cur.Server
+	}
+	for i := range x.Seq {
+		if cur.Seq[i].Seen {
+			x.Seq[i] = cur.Seq[i]
+		}
+	}
+	x.Flags |= keep | yielded
+	progress(x, bits)
+	if x.Flags&flow.Tomb != 0 {
+		x.Idle = 0
+	} else {
+		x.Idle = idle
+	}
+	s.update(h, x)
+	s.account(x, +1)
+	s.settle(m, h, x, wasMapped, wasSoft && wasTerm == x.Term)
+}
+
+// join merges what is no version: sticky bits, reply-only, last-seen.
+func (s *Shard) join(h flow.Handle, cur *flow.Session, bits flow.Bits, yielded flow.Flags, idle uint32) {
+	if cur.Flags&flow.Tomb != 0 {
+		idle = cur.Idle
+	}
+	if bits == cur.Bits && yielded == cur.Flags&flow.ReplyOnly && idle == cur.Idle {
+		return
+	}
+	news := bits != cur.Bits && cur.Owner == s.self && live(cur)
+	cur.Idle = idle
+	cur.Flags |= yielded
+	progress(cur, bits)
+	if news {
+		s.advance(h, cur)
+		return
+	}
+	s.update(h, cur)
+}
+
+// refute answers the AGE x of a session whose packets pass here: it lives on, owned here, in a later term.
+func (s *Shard) refute(h flow.Handle, cur, x *flow.Session) {
+	s.Count[Refuted]++
+	s.account(cur, -1)
+	cur.Term = max(cur.Term, x.Term) + 1
+	cur.Owner, cur.Ver = s.self, 2
+	cur.Flags = cur.Flags&^flow.Tomb | x.Flags&flow.ReplyOnly
+	progress(cur, cur.Bits|x.Bits)
+	s.update(h, cur)
+	s.account(cur, +1)
+	s.event(ActRefuted, cur)
+	s.tell(h, cur)
+}
+
+// served says whether packets of a record were seen on this node within its timeout.
+func (s *Shard) served(x *flow.Session) bool {
+	return x.Flags&flow.Tomb == 0 && (x.Seq[0].Seen || x.Seq[1].Seen) && x.Idle < x.Timeout*1000
+}
+
+// nack sends a record to a node that showed that it has an older one, or a lower life of a tuple.
+func (s *Shard) nack(m *member, h flow.Handle, x *flow.Session) {
+	if s.off(SilentLoser) {
+		return
+	}
+	if !s.nacks.take(s.now) {
+		s.Count[NackLimited]++
+		m.repair = true
+		return
+	}
+	s.send(m.node.ID, syncwire.LaneLive, syncwire.KindNackVersion, h, x)
+}

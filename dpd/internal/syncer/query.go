@@ -1,0 +1,170 @@
+package syncer
+
+import (
+	"github.com/holdfast-lb/holdfast/dpd/internal/flow"
+	"github.com/holdfast-lb/holdfast/dpd/internal/syncwire"
+)
+
+const (
+	querySize   = 1024 // power of two
+	queryWait   = 20   // milliseconds that a packet may wait
+	negativeFor = 1000 // milliseconds
+)
+
+// query is a tuple that missed. Direct-mapped by the cluster hash; a collision forgets the older.
+type query struct {
+	key      flow.Key
+	id       uint64
+	until    int64 // of the wait, or of the negative answer
+	nodes    uint64
+	asked    uint8
+	no       uint8
+	negative bool
+}
+
+// MissVerdict says what to do with a packet that has no session.
+type MissVerdict uint8
+
+const (
+	// MissDrop: nobody has it, or too much is asked; count and drop, never a RST.
+	MissDrop MissVerdict = iota
+	// MissWait: peers were asked; hold the packet until ActInstalled or ActMissed, at most 20 ms.
+	MissWait
+	// MissSchedule: UDP in quiet times; schedule it as new.
+	MissSchedule
+)
+
+// Miss is called for a mid-stream TCP packet, or a UDP packet, without a session.
+func (s *Shard) Miss(now int64, k *flow.Key, b flow.Bucket) MissVerdict {
+	s.time(now)
+	udp := k.Proto() != flow.ProtoTCP
+	if udp && !s.unsettledNow() {
+		return MissSchedule
+	}
+	refused := MissDrop
+	if udp {
+		refused = MissSchedule
+	}
+	q := s.query(k)
+	if q.key == *k && s.now < q.until {
+		if q.negative {
+			return refused
+		}
+		return MissWait
+	}
+	var nodes uint64
+	n := uint8(0)
+	for i, m := range s.members {
+		if !m.suspected {
+			nodes |= 1 << i
+			n++
+		}
+	}
+	if n == 0 {
+		return refused
+	}
+	if !s.asks.take(s.now) {
+		s.Count[QueryLimited]++
+		return refused
+	}
+	s.queryID++
+	*q = query{key: *k, id: s.queryID<<1 | 1, until: s.now + queryWait, asked: n, nodes: nodes}
+	s.Count[QuerySent]++
+	for i, m := range s.members {
+		if nodes>>i&1 == 0 {
+			continue
+		}
+		a := s.emit(ActSend)
+		s.seq++
+		a.To, a.Lane, a.Seq = m.node.ID, syncwire.LaneLive, s.seq
+		a.Msg = syncwire.Message{Kind: syncwire.KindQuery, ID: q.id, Rec: syncwire.Record{Orig: syncwire.Key(*k), Bucket: uint8(b)}}
+	}
+	return MissWait
+}
+
+// RouteChanged says that packets may come here that did not before, so that UDP misses ask first for a while.
+func (s *Shard) RouteChanged(now int64) {
+	s.time(now)
+	s.unquiet = s.now + 10_000
+}
+
+// unsettledNow says whether a session that is not here may well be elsewhere.
+func (s *Shard) unsettledNow() bool {
+	if s.now < s.unquiet {
+		return true
+	}
+	for _, m := range s.members {
+		if m.repair || m.bulking || !m.admitted {
+			return true
+		}
+	}
+	return false
+}
+
+func (s *Shard) query(k *flow.Key) *query { return &s.queries[s.hash(k)&(querySize-1)] }
+
+// wake forgets what was said about the tuples of a record that can translate now.
+func (s *Shard) wake(x *flow.Session) {
+	for _, k := range [...]*flow.Key{&x.Orig, &x.Reply} {
+		if q := s.query(k); q.key == *k {
+			*q = query{}
+		}
+	}
+}
+
+// asked answers a QUERY from what is held, whoever owns it.
+func (s *Shard) asked(m *member, msg *syncwire.Message) {
+	k := flow.Key(msg.Rec.Orig)
+	a := Action{}
+	h, _, ok := s.store.Find(&k)
+	if ok {
+		s.store.Load(h, &s.cur)
+		ok = mapped(&s.cur) && !(s.off(QueryBlindToSoft) && s.cur.Flags&flow.SoftTomb != 0)
+	}
+	if ok {
+		if !announced(&s.cur) && s.cur.Flags&flow.Confirmed == 0 {
+			s.cur.Flags |= flow.Confirmed // a peer has it now, so it must be closed there too
+			s.update(h, &s.cur)
+		}
+		r := s.send(m.node.ID, syncwire.LaneLive, syncwire.KindAnswer, h, &s.cur)
+		r.Msg.ID, r.Msg.Found = msg.ID, true
+		s.Count[QueryAnswered]++
+		return
+	}
+	s.seq++
+	a = Action{Kind: ActSend, To: m.node.ID, Lane: syncwire.LaneLive, Seq: s.seq}
+	a.Msg = syncwire.Message{Kind: syncwire.KindAnswer, ID: msg.ID, Rec: syncwire.Record{Orig: msg.Rec.Orig, Bucket: msg.Rec.Bucket}}
+	*s.emit(ActSend) = a
+	s.Count[QueryUnknown]++
+}
+
+// answered is an ANSWER received.
+func (s *Shard) answered(m *member, msg *syncwire.Message) {
+	if msg.Found {
+		s.record(m, msg)
+		return
+	}
+	k := flow.Key(msg.Rec.Orig)
+	q := s.query(&k)
+	if q.key != k || q.id != msg.ID || q.negative {
+		return
+	}
+	i := 0
+	for i < len(s.members) && s.members[i] != m {
+		i++
+	}
+	if q.nodes>>i&1 == 0 {
+		return
+	}
+	q.nodes &^= 1 << i
+	if q.no++; q.no < q.asked {
+		return
+	}
+	if int(q.asked) == len(s.members) {
+		q.negative, q.until = true, s.now+negativeFor
+	} else {
+		q.until = s.now
+	}
+	a := s.emit(ActMissed)
+	a.Msg.Rec.Orig, a.Msg.Rec.Bucket = msg.Rec.Orig, msg.Rec.Bucket
+}

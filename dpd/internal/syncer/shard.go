@@ -1,0 +1,317 @@
+package syncer
+
+import (
+	"errors"
+
+	"github.com/holdfast-lb/holdfast/dpd/internal/flow"
+	"github.com/holdfast-lb/holdfast/dpd/internal/syncwire"
+)
+
+// ErrNotMine: the call needs the session to be owned by this node.
+var ErrNotMine = errors.New("syncer: session is owned elsewhere")
+
+// Config of a Shard.
+type Config struct {
+	Self flow.Node
+	// DigestKey is the cluster's key for digests, adoption and the order of nodes; the same on every node.
+	DigestKey [16]byte
+	// Owns says which buckets are this shard's.
+	Owns func(flow.Bucket) bool
+	// Off switches rules off. Zero in production.
+	Off Rules
+}
+
+// Shard is the sync machine of one worker. It belongs to that worker's thread. Every call that takes a time takes unix
+// milliseconds that never go back; every call may append to Actions.
+type Shard struct {
+	store Store
+	ports Ports
+	self  flow.Node
+	off_  Rules
+	key   [2]uint64
+	now   int64
+	clock clock
+	seq   uint64
+	out   []Action
+	idle  Action // takes what nobody is there to be sent
+
+	epoch   uint64
+	members []*member // without this node, ascending by id
+	ready   []uint32  // ids that adopt, this node's too
+	fenced  []flow.Node
+	buckets []flow.Bucket
+	unquiet int64 // until then a UDP miss asks first
+
+	sums    [leaves]uint64
+	changed [leaves]int64 // when an own record of the leaf last changed
+	nextSum int64         // next digest round
+	nextFix int64         // next digest round to members under repair
+	round   uint32
+	owned   uint64 // announced records with a mapping that this node owns
+	mapped  uint64 // announced records with a mapping
+
+	attend  []attention
+	repeats []repeat
+	queries []query
+	queryID uint64
+
+	tombs   tombQueue
+	sweep   job // adoption
+	retry   int64
+	nacks   tokens
+	asks    tokens
+	rebirth tokens
+
+	cur, other, in flow.Session // scratch, so that records don't escape to the heap
+	Count          Counters
+}
+
+// New returns a Shard over a store that no other Shard uses.
+func New(cfg Config, store Store, ports Ports) *Shard {
+	s := &Shard{
+		store: store, ports: ports, self: cfg.Self, off_: cfg.Off,
+		attend: make([]attention, attendSize), queries: make([]query, querySize),
+		nacks: tokens{rate: 20000, burst: 4000}, asks: tokens{rate: 5000, burst: 1000}, rebirth: tokens{rate: 2000, burst: 500},
+		out:   make([]Action, 0, 64),
+		ready: []uint32{cfg.Self.ID},
+	}
+	for i, b := range cfg.DigestKey {
+		s.key[i/8] |= uint64(b) << (8 * (i % 8))
+	}
+	for b := range 256 {
+		if cfg.Owns(flow.Bucket(b)) {
+			s.buckets = append(s.buckets, flow.Bucket(b))
+		}
+	}
+	s.nacks.level, s.asks.level, s.rebirth.level = s.nacks.burst*1000, s.asks.burst*1000, s.rebirth.burst*1000
+	return s
+}
+
+func (s *Shard) off(r Rules) bool { return s.off_&r != 0 }
+
+// Self is the node that this shard speaks for.
+func (s *Shard) Self() flow.Node { return s.self }
+
+// Mapped is the number of announced records that can translate packets, and how many of them this node owns.
+func (s *Shard) Mapped() (all, owned uint64) { return s.mapped, s.owned }
+
+func (s *Shard) time(now int64) {
+	s.now = max(s.now, now)
+}
+
+// Create gives x its birth, makes this node the owner, and stores it. x must say the tuples, mode, state, timeout,
+// service, server and bucket. An embryonic TCP session is not told to anyone before Established. Errors are those of the
+// store; flow.ErrReplyTaken asks the caller for another port.
+func (s *Shard) Create(now int64, x *flow.Session) (flow.Handle, error) {
+	s.time(now)
+	floor := flow.Birth(0)
+	oh, d, ok := s.store.Find(&x.Orig)
+	clash := ok && d == flow.In
+	if clash {
+		s.store.Load(oh, &s.other)
+		floor = s.other.Birth
+		clash = s.other.Flags&flow.HardTomb == 0
+	}
+	if rh, _, ok := s.store.Find(&x.Reply); ok {
+		s.store.Load(rh, &s.cur)
+		leased := x.Mode == flow.FullNAT || x.Mode == flow.SNAT
+		switch {
+		case s.cur.Flags&flow.HardTomb == 0 && (leased || s.cur.Orig != x.Orig || s.cur.Reply != x.Reply), leased:
+			s.Count[CreateReplyTaken]++
+			return 0, flow.ErrReplyTaken
+		}
+		floor = max(floor, s.cur.Birth)
+		s.drop(rh, &s.cur)
+		clash = clash && rh != oh
+	}
+	x.Birth = s.clock.next(s.now, floor)
+	x.Owner, x.Term, x.Ver = s.self, 1, 1
+	x.Flags &^= flow.ReplyOnly | flow.Tomb | flow.Synced | flow.Confirmed
+	if x.Flags&flow.Embryonic == 0 {
+		x.Ver = 2
+	}
+	if clash {
+		s.yield(oh, &s.other)
+	}
+	h, err := s.store.Insert(x)
+	if err != nil {
+		s.Count[CreateRefused]++
+		return 0, err
+	}
+	s.account(x, +1)
+	if announced(x) {
+		s.tell(h, x)
+	}
+	return h, nil
+}
+
+// announced says whether a record was ever meant for peers. Version 1 is that of an embryonic session that only its
+// owner knows, or those who asked for it; every announcement makes a higher one.
+func announced(x *flow.Session) bool { return x.Ver > 1 }
+
+// yield makes a record reply-only: a later life took its original tuple.
+func (s *Shard) yield(h flow.Handle, x *flow.Session) {
+	if x.Flags&flow.ReplyOnly != 0 {
+		return
+	}
+	x.Flags |= flow.ReplyOnly
+	x.Timeout = min(x.Timeout, replyOnlyTimeout)
+	s.update(h, x)
+}
+
+// replyOnlyTimeout is how long, in seconds, a superseded record serves its server's packets without any.
+const replyOnlyTimeout = 60
+
+// Established is called once the handshake of a session is done, by whatever node saw it.
+func (s *Shard) Established(now int64, h flow.Handle) {
+	s.time(now)
+	x := &s.cur
+	s.store.Load(h, x)
+	if x.Birth == 0 || x.Owner != s.self || x.Flags&flow.Tomb != 0 {
+		return
+	}
+	s.advance(h, x)
+}
+
+// Changed is called when the progress of an owned session changed in a way that peers must know, as by the first FIN,
+// the acknowledgement of both, or a believed RST.
+func (s *Shard) Changed(now int64, h flow.Handle) { s.Established(now, h) }
+
+// advance announces an owned record's present state under its next version.
+func (s *Shard) advance(h flow.Handle, x *flow.Session) {
+	s.account(x, -1)
+	x.Flags &^= flow.Embryonic
+	x.Ver++
+	s.update(h, x)
+	s.account(x, +1)
+	s.tell(h, x)
+}
+
+// claim makes this node the owner in a new term, and tells all.
+func (s *Shard) claim(h flow.Handle, x *flow.Session) {
+	s.account(x, -1)
+	if s.off(OneClock) {
+		x.Birth = s.clock.next(s.now, x.Birth)
+	}
+	x.Term++
+	x.Owner, x.Ver = s.self, 2
+	s.update(h, x)
+	s.account(x, +1)
+	if x.Flags&flow.Tomb != 0 {
+		s.bury(h, x, s.tell(h, x))
+		return
+	}
+	s.tell(h, x)
+}
+
+// Keep is the answer to Expired: look at the record again after that many milliseconds; 0: it is gone or was changed.
+type Keep uint32
+
+// Expired is called by the table's sweep for a record that was idle longer than its timeout. Only an owner ages, so for
+// most records of others it says how long to keep them before asking again.
+func (s *Shard) Expired(now int64, h flow.Handle) Keep {
+	s.time(now)
+	x := &s.cur
+	s.store.Load(h, x)
+	switch {
+	case x.Birth == 0:
+		return 0
+	case x.Flags&flow.Tomb != 0:
+		return 10_000 // the tombstone queue has it
+	case x.Owner != s.self:
+		return s.expiredElsewhere(h, x)
+	case !announced(x) && x.Flags&flow.Confirmed == 0:
+		s.event(ActRemoved, x)
+		s.forget(h, x)
+		return 0
+	case ended(x), s.off(HardAge):
+		s.close(h, x)
+		return 0
+	}
+	s.account(x, -1)
+	x.Flags |= flow.SoftTomb
+	x.Ver++
+	x.Idle = 0
+	s.update(h, x)
+	s.Count[Aged]++
+	s.event(ActAged, x)
+	s.bury(h, x, s.tell(h, x))
+	return 0
+}
+
+func (s *Shard) expiredElsewhere(h flow.Handle, x *flow.Session) Keep {
+	if !announced(x) {
+		s.forget(h, x) // an answer's embryonic copy; its owner has the say
+		return 0
+	}
+	if s.orphan(x) && s.winner(x) == s.self.ID && !s.off(NoAdopt) {
+		s.adopt(h, x)
+	}
+	return 5_000
+}
+
+// Delete closes a session at the word of an operator, whoever owns it.
+func (s *Shard) Delete(now int64, h flow.Handle) {
+	s.time(now)
+	s.store.Load(h, &s.cur)
+	if mapped(&s.cur) {
+		s.close(h, &s.cur)
+	}
+}
+
+// close makes a hard tombstone and tells all.
+func (s *Shard) close(h flow.Handle, x *flow.Session) {
+	s.account(x, -1)
+	if x.Owner != s.self {
+		x.Term++
+		x.Owner, x.Ver = s.self, 1
+	}
+	x.Ver++
+	x.Flags = x.Flags&^flow.Tomb | flow.HardTomb
+	x.Idle = 0
+	s.update(h, x)
+	s.Count[Closed]++
+	s.event(ActClosed, x)
+	s.bury(h, x, s.tell(h, x))
+}
+
+// update writes a record back. The store refuses only what the Shard must not ask for, so a refusal is a counted fault.
+func (s *Shard) update(h flow.Handle, x *flow.Session) {
+	if err := s.store.Update(h, x); err != nil {
+		s.Count[StoreFault]++
+	}
+}
+
+// drop takes a record out whose reply tuple another life has: the port stays taken.
+func (s *Shard) drop(h flow.Handle, x *flow.Session) {
+	s.account(x, -1)
+	s.store.Remove(h)
+}
+
+// forget takes a record out and gives its port back.
+func (s *Shard) forget(h flow.Handle, x *flow.Session) {
+	s.drop(h, x)
+	if s.ports.Holds(&x.Reply) {
+		s.ports.Release(x.Reply)
+	}
+}
+
+// Resend sends the present state of what a lost datagram spoke of to one node; seq is the lost message's.
+func (s *Shard) Resend(now int64, to flow.Node, seq uint64, ref Ref) {
+	s.time(now)
+	m := s.member(to)
+	if m == nil {
+		return
+	}
+	s.store.Load(ref.Handle, &s.cur)
+	if s.cur.Birth == 0 {
+		// Collected or displaced since; a digest tells whether the peer still holds it.
+		s.Count[ResendGone]++
+		m.repair = true
+		m.lostAll(s.seq)
+		return
+	}
+	a := s.send(to.ID, syncwire.LaneLive, kindOf(&s.cur), ref.Handle, &s.cur)
+	m.moved(seq, a.Seq)
+	s.Count[Resent]++
+}

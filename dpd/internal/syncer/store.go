@@ -1,0 +1,31 @@
+package syncer
+
+import "github.com/holdfast-lb/holdfast/dpd/internal/flow"
+
+// Store holds the records that a Shard works on; conntrack.Table is one. The Shard keeps no map of sessions of its own.
+//
+// A record is found by its original tuple (direction In) unless it is reply-only or a tombstone whose original tuple a
+// live record took, and by its reply tuple (direction Out) always. A handle stays valid until Remove; a handle that
+// names no record loads the zero Session, whose Birth is 0.
+type Store interface {
+	Find(k *flow.Key) (h flow.Handle, d flow.Direction, ok bool)
+	Load(h flow.Handle, s *flow.Session)
+	// Insert fails with flow.ErrOrigTaken, flow.ErrReplyTaken or flow.ErrFull.
+	Insert(s *flow.Session) (flow.Handle, error)
+	// Update replaces everything but the tuples, and files the record anew when its flags ask for it.
+	Update(h flow.Handle, s *flow.Session) error
+	Remove(h flow.Handle)
+	// Scan visits up to n slots from cursor on and returns the next cursor; 0 begins, and 0 returned means the end. A
+	// record present throughout a pass is visited in it. visit may change or remove the record it is given.
+	Scan(cursor uint32, n int, visit func(h flow.Handle)) (next uint32)
+}
+
+// Ports is the pool of local ports of a Shard's buckets. Keys are reply tuples (server -> laddr:port).
+type Ports interface {
+	// Mark takes a port out of the pool because a session that came from elsewhere uses it.
+	Mark(reply flow.Key)
+	// Release gives a port back; the pool uses ports again oldest first.
+	Release(reply flow.Key)
+	// Holds says whether this node holds the lease of the port's block.
+	Holds(reply *flow.Key) bool
+}
