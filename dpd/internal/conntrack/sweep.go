@@ -31,6 +31,7 @@ func (t *Table) Sweep(now expiry.Tick, maxEntries, maxDue int, due []flow.Handle
 			}
 		}
 		t.sweep.Late(now, end)
+		t.deadline[h] = expiry.Stored(now) // not so far behind that it wraps, if the caller lets it be
 		t.stats.Expired++
 		due[n] = h
 		n++

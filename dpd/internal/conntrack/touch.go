@@ -80,7 +80,7 @@ func (t *Table) touchSlow(h flow.Handle, d flow.Direction, seg *Segment, now exp
 	if r.flags&flow.ReplyOnly != 0 {
 		o |= HitReplyOnly
 	}
-	if tcp && d == flow.In && seg.Flags&(SYN|ACK|RST) == SYN && r.bits&flow.SynIn != 0 && seg.end() != r.next[0] {
+	if tcp && d == flow.In && seg.Flags&(SYN|ACK|RST|FIN) == SYN && r.bits&flow.SynIn != 0 && seg.end() != r.next[0] {
 		o |= SynOnExisting
 	}
 	if o&(HitHardTomb|HitSoftTomb|SynOnExisting) != 0 {

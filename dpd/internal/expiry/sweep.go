@@ -7,16 +7,6 @@ func Jitter(ms, salt uint32) uint32 {
 	return ms + uint32(uint64(ms/16)*uint64(salt*0x9e3779b1)>>32)
 }
 
-// Verdict is what the owner of an entry says about one whose deadline has passed.
-type Verdict uint8
-
-const (
-	// Due: report it.
-	Due Verdict = iota
-	// Later: its deadline was moved on by the callee; go on.
-	Later
-)
-
 // Sweeper walks a dense array of deadlines in bounded steps, round and round. An entry of 0 is unused. The zero value
 // starts at the front.
 type Sweeper struct {
