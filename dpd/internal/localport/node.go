@@ -1,0 +1,84 @@
+package localport
+
+import "github.com/holdfast-lb/holdfast/dpd/internal/flow"
+
+// nodeKey names a node: server address; server port<<48 | protocol<<40 | bucket<<32 | index of the laddr.
+type nodeKey struct {
+	addr [2]uint64
+	rest uint64
+}
+
+func keyOf(s Endpoint, laddr uint32, b flow.Bucket) nodeKey {
+	return nodeKey{s.Addr, uint64(s.Port)<<48 | uint64(s.Proto)<<40 | uint64(b)<<32 | uint64(laddr)}
+}
+
+// node is the state of the 252 ports of one (laddr, server, bucket), numbered from 0 on: 112 bytes, free of pointers.
+//
+// Ports leave in the order: fresh ones, beginning at start (which differs from node to node, and from one run to the
+// next, so that a restarted process doesn't begin with the ports it used last), then the queue of released ones. A port
+// in the queue or among the fresh may be in use all the same, by mark; whoever comes upon it there passes it by.
+//
+// Invariant: a port is in the queue at most once, and no port is handed out while its bit in used is set.
+type node struct {
+	key    nodeKey
+	used   [4]uint64
+	queued [4]uint64
+	queue  fifo
+	inUse  uint8
+	start  uint8
+	fresh  uint8 // how many of the fresh were passed
+	live   bool
+}
+
+func bit(i uint8) (word int, mask uint64) { return int(i >> 6), 1 << (i & 63) }
+
+// take returns the high 8 bits of a free port.
+func (n *node) take(c *chunks) (high uint8, ok bool) {
+	for n.fresh < PerBucket {
+		i := uint8((int(n.start) + int(n.fresh)) % PerBucket)
+		n.fresh++
+		if n.use(i) {
+			return i + firstHigh, true
+		}
+	}
+	for {
+		i, ok := n.queue.pop(c)
+		if !ok {
+			return 0, false
+		}
+		w, m := bit(i)
+		n.queued[w] &^= m
+		if n.use(i) {
+			return i + firstHigh, true
+		}
+	}
+}
+
+func (n *node) use(i uint8) bool {
+	w, m := bit(i)
+	if n.used[w]&m != 0 {
+		return false
+	}
+	n.used[w] |= m
+	n.inUse++
+	return true
+}
+
+// mark takes one certain port and says whether it was free.
+func (n *node) mark(high uint8) bool { return n.use(high - firstHigh) }
+
+// release gives a port back and says whether it was in use.
+func (n *node) release(c *chunks, high uint8) bool {
+	i := high - firstHigh
+	w, m := bit(i)
+	if n.used[w]&m == 0 {
+		return false
+	}
+	n.used[w] &^= m
+	n.inUse--
+	if n.queued[w]&m == 0 {
+		n.queued[w] |= m
+		n.queue.push(c, i)
+	}
+	return true
+}
