@@ -62,3 +62,6 @@ func Session(s *flow.Session, worker int) *dpdv1.Session {
 
 // Life is the message of a node's life.
 func Life(n flow.Node) *dpdv1.NodeLife { return &dpdv1.NodeLife{Id: n.ID, Incarnation: n.Inc} }
+
+// NodeOf is the life that a message names; unset fields are zero.
+func NodeOf(l *dpdv1.NodeLife) flow.Node { return flow.Node{ID: l.GetId(), Inc: l.GetIncarnation()} }
