@@ -209,7 +209,7 @@ func (in *Interpreter) Steer(info *packet.Info) Verdict {
 	return Verdict{ToWorker, int(r.Queue)}
 }
 
-// rank is the first rule that a tuple matches, or the number of rules if none does.
+// rank is the first rule that a TCP or UDP tuple matches, or the number of rules if none does.
 func (in *Interpreter) rank(addr *[4]uint64, meta uint64) int {
 	best := in.any
 	proto := 0
@@ -217,8 +217,8 @@ func (in *Interpreter) rank(addr *[4]uint64, meta uint64) int {
 	case flow.ProtoTCP:
 	case flow.ProtoUDP:
 		proto = 1
-	default:
-		return best
+	default: // quoted in an ICMP error
+		return len(in.rules)
 	}
 	dst := [2]uint64{addr[2], addr[3]}
 	f := 1
