@@ -120,3 +120,20 @@ func begun(bulk []BulkReport, x *Node) bool {
 	}
 	return false
 }
+
+// Restock orders the stock of every member for a node anew, whatever it has.
+func (m *Machine) Restock(now int64, id uint32) error {
+	n := m.st.Node(id)
+	switch {
+	case n == nil:
+		return ErrUnknownNode
+	case !n.Member():
+		return ErrNotMember
+	}
+	o := m.observe(now, id)
+	for x := range m.others(n) {
+		o.asked[x.ID] = now
+		m.bulk = append(m.bulk, BulkOrder{From: x.ID, FromInc: x.Inc, To: n.ID, ToInc: n.Inc})
+	}
+	return nil
+}

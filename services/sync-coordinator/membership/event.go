@@ -5,11 +5,13 @@ type Kind string
 
 // Kinds of events.
 const (
-	NodeJoined      Kind = "joined"
-	NodeReady       Kind = "ready"
-	NodeAdmitted    Kind = "admitted"
-	NodeDraining    Kind = "draining"
-	NodeRemoved     Kind = "removed"
+	NodeJoined   Kind = "joined"
+	NodeReady    Kind = "ready"
+	NodeAdmitted Kind = "admitted"
+	NodeDraining Kind = "draining"
+	NodeRemoved  Kind = "removed"
+	// NodeFenced: this life was a member when a later one of the same node took its place.
+	NodeFenced      Kind = "fenced"
 	NodeDegraded    Kind = "degraded"
 	NodeRecovered   Kind = "recovered"
 	NodeControlLost Kind = "control_lost"

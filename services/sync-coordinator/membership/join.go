@@ -59,8 +59,12 @@ func (m *Machine) Join(now int64, r JoinRequest) (Node, error) {
 		return Node{}, fmt.Errorf("%w: %d node names", ErrTooMany, MaxNodes)
 	}
 	next := Node{ID: uint32(len(m.st.Nodes) + 1), Name: r.Name}
+	over := uint64(0) // the life that ends by this one
 	if n != nil {
 		next = *n
+		if n.Member() {
+			over = n.Inc
+		}
 	}
 	next.Sip4 = m.sip(next.Sip4, r.IPv4, true)
 	next.Sip6 = m.sip(next.Sip6, r.IPv6, false)
@@ -90,6 +94,9 @@ func (m *Machine) Join(now int64, r JoinRequest) (Node, error) {
 	}
 	m.lease(m.st.Node(next.ID))
 	m.touchSet()
+	if over != 0 {
+		m.say(Event{Kind: NodeFenced, Node: next.ID, Inc: over})
+	}
 	m.say(Event{Kind: NodeJoined, Node: next.ID, Inc: next.Inc})
 	m.settle(now)
 	return *m.st.Node(next.ID), nil

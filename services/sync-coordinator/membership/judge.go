@@ -27,6 +27,12 @@ func (m *Machine) judge(now int64) {
 	}
 }
 
+// Suspected says whether a majority of the judges finds the node silent.
+func (m *Machine) Suspected(now int64, id uint32) bool {
+	n := m.st.Node(id)
+	return n != nil && n.Member() && m.silent(now, n)
+}
+
 func (m *Machine) silent(now int64, n *Node) bool {
 	judges, against := 0, 0
 	for i := range m.st.Nodes {

@@ -86,6 +86,22 @@ func New(cfg Config, stored State, reported uint64, keys Secrets) *Machine {
 // State is a copy of the present state; it may not have been taken yet.
 func (m *Machine) State() State { return m.st.Clone() }
 
+// Named is a copy of the node with that name.
+func (m *Machine) Named(name string) (Node, bool) {
+	if n := m.st.Named(name); n != nil {
+		return *n, true
+	}
+	return Node{}, false
+}
+
+// Node is a copy of the node with that id.
+func (m *Machine) Node(id uint32) (Node, bool) {
+	if n := m.st.Node(id); n != nil {
+		return *n, true
+	}
+	return Node{}, false
+}
+
 // Take returns what the events since the last Take led to, and forgets it.
 func (m *Machine) Take() Outcome {
 	if m.bump {

@@ -1,7 +1,5 @@
 package membership
 
-import "slices"
-
 // Report is what one data plane says of itself and of its peers. Each report replaces the one before.
 type Report struct {
 	Node uint32
@@ -146,22 +144,10 @@ func (m *Machine) Control(now int64, id uint32, inc uint64, up bool) {
 	m.settle(now)
 }
 
-// ControlLost says whether the node's gRPC connection is known to be gone.
-func (m *Machine) ControlLost(id uint32) bool {
+// ControlAlive says whether the node's gRPC connection is known to stand.
+func (m *Machine) ControlAlive(id uint32) bool {
 	o := m.obs[id]
-	return o != nil && o.control == controlDown
-}
-
-// LastReport is the newest report of a node's present life.
-func (m *Machine) LastReport(id uint32) (Report, bool) {
-	o := m.obs[id]
-	if o == nil || !o.reported {
-		return Report{}, false
-	}
-	r := o.report
-	r.Peers, r.Bulk = slices.Clone(r.Peers), slices.Clone(r.Bulk)
-	r.Blocks, r.Fenced = slices.Clone(r.Blocks), slices.Clone(r.Fenced)
-	return r, true
+	return o != nil && o.control == controlUp
 }
 
 // speaks says whether the node's word counts now: its gRPC is alive and it reported lately.

@@ -1,0 +1,236 @@
+// Package coordinator runs the membership machine: it keeps its state in a NATS key-value bucket, holds a link to every
+// data plane, answers the CoordinatorService and publishes what happens.
+//
+// Any number of replicas run; one leads, by a lease in the bucket. All of a term's decisions are made by one goroutine:
+// an event is applied to the machine, the new state is written by compare-and-set, and only when that write stands do
+// data planes, callers and subscribers hear of it. A refused write ends the term.
+package coordinator
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync/atomic"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/prometheus/client_golang/prometheus"
+	"google.golang.org/grpc"
+
+	dpdv1 "github.com/holdfast-lb/holdfast/proto/gen/holdfast/dpd/v1"
+	syncv1 "github.com/holdfast-lb/holdfast/proto/gen/holdfast/sync/v1"
+	"github.com/holdfast-lb/holdfast/services/kit/apierr"
+	"github.com/holdfast-lb/holdfast/services/kit/watch"
+	"github.com/holdfast-lb/holdfast/services/sync-coordinator/membership"
+)
+
+// Config of the service. Zero values mean the defaults.
+type Config struct {
+	Rules membership.Config
+	// Tick is how often time alone is looked at; 100 ms.
+	Tick time.Duration
+	// StatusInterval is the longest time between two statuses of a data plane; 100 ms.
+	StatusInterval time.Duration
+	// Silence is how long a status stream may be quiet before it counts as broken; 600 ms.
+	Silence time.Duration
+	// Answer is how long a data plane may take to begin a status stream; 400 ms.
+	Answer time.Duration
+	// LeaseTTL is the life of the leader's lease, whole seconds; 2 s.
+	LeaseTTL time.Duration
+	// PoolPoll is how often the pools are read; 1 s.
+	PoolPoll time.Duration
+	// StoreTimeout bounds one write of the state; 3 s.
+	StoreTimeout time.Duration
+	// Replicas of the key-value bucket; 1.
+	Replicas int
+	// Instance names this replica in the lease.
+	Instance string
+}
+
+func (c *Config) defaults() {
+	if c.Rules == (membership.Config{}) {
+		c.Rules = membership.DefaultConfig()
+	}
+	for _, d := range []struct {
+		v *time.Duration
+		d time.Duration
+	}{
+		{&c.Tick, 100 * time.Millisecond},
+		{&c.StatusInterval, 100 * time.Millisecond},
+		{&c.Silence, 600 * time.Millisecond},
+		{&c.Answer, 400 * time.Millisecond},
+		{&c.LeaseTTL, 2 * time.Second},
+		{&c.PoolPoll, time.Second},
+		{&c.StoreTimeout, 3 * time.Second},
+	} {
+		if *d.v <= 0 {
+			*d.v = d.d
+		}
+	}
+	if c.Replicas == 0 {
+		c.Replicas = 1
+	}
+	if c.Instance == "" {
+		c.Instance = nats.NewInbox()
+	}
+}
+
+// Deps are what the service needs from outside.
+type Deps struct {
+	NATS *nats.Conn
+	// Dial makes a client connection to a node's data plane that connects when it is used.
+	Dial func(node, address string, opts ...grpc.DialOption) (*grpc.ClientConn, error)
+	// Pools reads the pools that the scheduler keeps.
+	Pools func(ctx context.Context) ([]membership.Pool, error)
+	// Lead is told when this replica begins and ends to lead; may be nil.
+	Lead    func(bool)
+	Log     *slog.Logger
+	Metrics prometheus.Registerer // may be nil
+}
+
+// Coordinator is one replica of the service.
+type Coordinator struct {
+	syncv1.UnimplementedCoordinatorServiceServer
+
+	cfg     Config
+	deps    Deps
+	log     *slog.Logger
+	metrics *metrics
+	term    atomic.Pointer[term] // nil while standing by
+	hub     watch.Hub[*syncv1.WatchMembershipResponse]
+	clock   func() int64
+}
+
+// New makes a replica; it does nothing before Run.
+func New(cfg Config, deps Deps) (*Coordinator, error) {
+	cfg.defaults()
+	switch {
+	case deps.NATS == nil, deps.Dial == nil, deps.Pools == nil, deps.Log == nil:
+		return nil, errors.New("coordinator: NATS, Dial, Pools and Log are needed")
+	case cfg.LeaseTTL%time.Second != 0:
+		return nil, fmt.Errorf("coordinator: lease of %v is not whole seconds", cfg.LeaseTTL)
+	}
+	m, err := newMetrics(deps.Metrics)
+	if err != nil {
+		return nil, err
+	}
+	// Unix milliseconds that no step of the wall clock moves while the process runs.
+	start := time.Now()
+	clock := func() int64 { return start.UnixMilli() + time.Since(start).Milliseconds() }
+	return &Coordinator{cfg: cfg, deps: deps, log: deps.Log, metrics: m, clock: clock}, nil
+}
+
+// Register adds the service to a gRPC server.
+func (c *Coordinator) Register(s grpc.ServiceRegistrar) {
+	syncv1.RegisterCoordinatorServiceServer(s, c)
+}
+
+// Run leads whenever it can get the lease, until ctx ends.
+func (c *Coordinator) Run(ctx context.Context) error {
+	defer c.hub.Close()
+	for ctx.Err() == nil {
+		err := c.campaign(ctx)
+		if err != nil && ctx.Err() == nil {
+			c.log.Warn("term ended", "error", err)
+			c.metrics.terms.Inc()
+		}
+		select {
+		case <-ctx.Done():
+		case <-time.After(200 * time.Millisecond):
+		}
+	}
+	return nil
+}
+
+// campaign waits for the lease and leads until it is lost.
+func (c *Coordinator) campaign(ctx context.Context) error {
+	st, err := openStore(ctx, c.deps.NATS, c.cfg)
+	if err != nil {
+		return err
+	}
+	l := newLease(st, c.cfg.Instance, c.cfg.LeaseTTL)
+	if err := l.gain(ctx); err != nil {
+		return err
+	}
+	defer l.release()
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	kept := make(chan struct{})
+	go func() {
+		defer close(kept)
+		if err := l.keep(ctx); err != nil {
+			cancel(fmt.Errorf("lease: %w", err))
+		}
+	}()
+	defer func() { cancel(nil); <-kept }()
+
+	t, err := newTerm(ctx, c, st)
+	if err != nil {
+		return err
+	}
+	c.term.Store(t)
+	c.lead(true)
+	c.log.Info("leading", "view", t.stored.View, "instance", c.cfg.Instance)
+	defer func() {
+		c.term.Store(nil)
+		c.lead(false)
+	}()
+	return t.run(ctx)
+}
+
+func (c *Coordinator) lead(yes bool) {
+	v := 0.0
+	if yes {
+		v = 1
+	}
+	c.metrics.leading.Set(v)
+	if c.deps.Lead != nil {
+		c.deps.Lead(yes)
+	}
+}
+
+// do applies fn to the machine on the term's goroutine and returns when what it changed is stored.
+func (c *Coordinator) do(ctx context.Context, fn func(t *term, now int64) error) error {
+	t := c.term.Load()
+	if t == nil {
+		return apierr.New(apierr.NotLeader, "this replica stands by")
+	}
+	return t.do(ctx, fn)
+}
+
+type metrics struct {
+	leading, view, members prometheus.Gauge
+	terms, removals        prometheus.Counter
+}
+
+func newMetrics(r prometheus.Registerer) (*metrics, error) {
+	gauge := func(name, help string) prometheus.Gauge {
+		return prometheus.NewGauge(prometheus.GaugeOpts{Namespace: "holdfast", Subsystem: "coordinator", Name: name, Help: help})
+	}
+	counter := func(name, help string) prometheus.Counter {
+		return prometheus.NewCounter(prometheus.CounterOpts{Namespace: "holdfast", Subsystem: "coordinator", Name: name, Help: help})
+	}
+	m := &metrics{
+		leading:  gauge("leading", "1 while this replica leads."),
+		view:     gauge("view", "The view in force."),
+		members:  gauge("members", "Nodes in the view."),
+		terms:    counter("terms_lost_total", "Terms that ended by a fault."),
+		removals: counter("removals_total", "Nodes removed by the word of two witnesses."),
+	}
+	if r == nil {
+		return m, nil
+	}
+	for _, x := range []prometheus.Collector{m.leading, m.view, m.members, m.terms, m.removals} {
+		if err := r.Register(x); err != nil {
+			return nil, fmt.Errorf("register metrics: %w", err)
+		}
+	}
+	return m, nil
+}
+
+// errStore marks failures of the key-value store.
+var errStore = errors.New("coordinator: the store does not answer")
+
+// the generated client is what a link speaks through.
+type dataplane = dpdv1.DataplaneServiceClient

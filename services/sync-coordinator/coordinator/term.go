@@ -1,0 +1,333 @@
+package coordinator
+
+import (
+	"context"
+	"crypto/rand"
+	"fmt"
+	"maps"
+	"slices"
+	"sync"
+	"time"
+
+	dpdv1 "github.com/holdfast-lb/holdfast/proto/gen/holdfast/dpd/v1"
+	syncv1 "github.com/holdfast-lb/holdfast/proto/gen/holdfast/sync/v1"
+	"github.com/holdfast-lb/holdfast/services/kit/apierr"
+	"github.com/holdfast-lb/holdfast/services/sync-coordinator/membership"
+)
+
+// inboxDepth is the number of events that may wait for the term's goroutine before their senders wait too.
+const inboxDepth = 256
+
+// term is one time of leading. Its fields belong to its goroutine, except where said.
+type term struct {
+	c      *Coordinator
+	store  *store
+	m      *membership.Machine
+	stored membership.State // what the bucket holds
+	links  map[uint32]*link
+	status map[uint32]*dpdv1.SyncStatus // last of each node's present life; values are never changed
+	ops    []operation
+	opsNew bool
+	token  uint64
+
+	inbox chan event    // any goroutine may send
+	ended chan struct{} // closed when the goroutine is gone
+	wg    sync.WaitGroup
+}
+
+// event is something to apply, and where to say that it is stored; done may be nil.
+type event struct {
+	apply func(t *term, now int64) error
+	done  chan<- error
+}
+
+// newTerm reads what is stored and asks the members which view they run, so that this term begins above all of them.
+func newTerm(ctx context.Context, c *Coordinator, st *store) (*term, error) {
+	stored, err := st.load(ctx)
+	if err != nil {
+		return nil, err
+	}
+	ops, err := st.loadOperations(ctx)
+	if err != nil {
+		return nil, err
+	}
+	var keys membership.Secrets
+	for _, b := range [][]byte{keys.Cluster[:], keys.RSS[:], keys.Digest[:]} {
+		_, _ = rand.Read(b) // never fails
+	}
+	t := &term{
+		c: c, store: st, ops: ops,
+		links:  map[uint32]*link{},
+		status: map[uint32]*dpdv1.SyncStatus{},
+		inbox:  make(chan event, inboxDepth),
+		ended:  make(chan struct{}),
+	}
+	t.m = membership.New(c.cfg.Rules, stored, c.highestView(ctx, &stored), keys)
+	if err := t.commit(ctx); err != nil {
+		return nil, err
+	}
+	return t, nil
+}
+
+// highestView asks every node of the view at once and waits no longer than one answer may take.
+func (c *Coordinator) highestView(ctx context.Context, s *membership.State) uint64 {
+	ctx, cancel := context.WithTimeout(ctx, c.cfg.Answer)
+	defer cancel()
+	var wg sync.WaitGroup
+	views := make([]uint64, len(s.Nodes))
+	for i := range s.Nodes {
+		n := s.Nodes[i]
+		if !n.Member() {
+			continue
+		}
+		wg.Go(func() {
+			conn, err := c.deps.Dial(n.Name, n.ControlAddress)
+			if err != nil {
+				return
+			}
+			defer conn.Close()
+			if info, err := dpdv1.NewDataplaneServiceClient(conn).GetInfo(ctx, &dpdv1.GetInfoRequest{}); err == nil {
+				views[i] = info.GetSync().GetView()
+			}
+		})
+	}
+	wg.Wait()
+	return slices.Max(append(views, 0))
+}
+
+// run applies events until ctx ends or a write fails.
+func (t *term) run(ctx context.Context) error {
+	ctx, cancel := context.WithCancel(ctx)
+	defer func() {
+		cancel()
+		close(t.ended)
+		for _, l := range t.links {
+			l.stop()
+		}
+		t.wg.Wait()
+	}()
+	t.wg.Go(func() { t.readPools(ctx) })
+	tick := time.NewTicker(t.c.cfg.Tick)
+	defer tick.Stop()
+	for {
+		var waiting []event
+		select {
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		case <-tick.C:
+			t.m.Tick(t.c.clock())
+		case e := <-t.inbox:
+			waiting = append(waiting, e)
+			// Whatever else is there shares the one write.
+			for len(waiting) < inboxDepth && len(t.inbox) > 0 {
+				waiting = append(waiting, <-t.inbox)
+			}
+		}
+		results := make([]error, len(waiting))
+		for i, e := range waiting {
+			results[i] = e.apply(t, t.c.clock())
+		}
+		t.turnOperations()
+		err := t.commit(ctx)
+		for i, e := range waiting {
+			if e.done == nil {
+				continue
+			}
+			if results[i] == nil && err != nil {
+				results[i] = fmt.Errorf("%w: %w", errStore, err)
+			}
+			e.done <- results[i]
+		}
+		if err != nil {
+			return err
+		}
+	}
+}
+
+// commit stores what the machine changed, then lets the world know.
+func (t *term) commit(ctx context.Context) error {
+	o := t.m.Take()
+	if o.Changed {
+		if err := t.store.save(ctx, &o.State); err != nil {
+			return err
+		}
+		t.stored = o.State
+		t.c.metrics.view.Set(float64(t.stored.View))
+		t.c.metrics.members.Set(float64(t.stored.Members()))
+	}
+	if t.opsNew {
+		if err := t.store.saveOperations(ctx, t.ops); err != nil {
+			return err
+		}
+		t.opsNew = false
+	}
+	if o.Changed || len(o.Events) > 0 {
+		t.announce(ctx, o.Events, o.Bulk)
+	} else if len(o.Bulk) > 0 {
+		t.orderBulk(ctx, o.Bulk)
+	}
+	return nil
+}
+
+func (t *term) announce(ctx context.Context, events []membership.Event, bulk []membership.BulkOrder) {
+	t.syncLinks(ctx)
+	t.orderBulk(ctx, bulk)
+	t.publish(events)
+	t.token++
+	t.c.hub.Publish(t.watchMessage(dpdv1.WatchKind_WATCH_KIND_UPDATE))
+}
+
+// do applies fn on the term's goroutine and returns when what it changed is stored.
+func (t *term) do(ctx context.Context, fn func(t *term, now int64) error) error {
+	done := make(chan error, 1)
+	select {
+	case t.inbox <- event{apply: fn, done: done}:
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-t.ended:
+		return apierr.New(apierr.NotLeader, "this replica stopped leading")
+	}
+	select {
+	case err := <-done:
+		return err
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-t.ended:
+		// The write may stand all the same: the caller asks again.
+		return apierr.New(apierr.NotLeader, "this replica stopped leading")
+	}
+}
+
+// post applies fn on the term's goroutine some time; false when the term is over.
+func (t *term) post(ctx context.Context, fn func(t *term, now int64)) bool {
+	select {
+	case t.inbox <- event{apply: func(t *term, now int64) error { fn(t, now); return nil }}:
+		return true
+	case <-ctx.Done():
+	case <-t.ended:
+	}
+	return false
+}
+
+// syncLinks has one link to every life of the view and to every node that the machine removed, which may be alive
+// somewhere and must learn that it is out, and tells each what it is to apply.
+func (t *term) syncLinks(ctx context.Context) {
+	wanted := map[uint32]bool{}
+	for i := range t.stored.Nodes {
+		n := &t.stored.Nodes[i]
+		if !n.Member() && !n.ByMachine {
+			continue
+		}
+		wanted[n.ID] = true
+		l := t.links[n.ID]
+		if l != nil && (l.inc != n.Inc || l.address != n.ControlAddress) {
+			l.stop()
+			l = nil
+			delete(t.status, n.ID)
+		}
+		if l == nil {
+			l = newLink(t, n)
+			t.links[n.ID] = l
+			l.start(ctx)
+		}
+		l.set(desired{
+			membership: membershipFor(&t.stored, n),
+			keys:       keysProto(&t.stored.Keys),
+			drain:      n.Phase == membership.Draining,
+			out:        !n.Member(),
+		})
+	}
+	for id, l := range maps.Clone(t.links) {
+		if !wanted[id] {
+			l.stop()
+			delete(t.links, id)
+			delete(t.status, id)
+		}
+	}
+}
+
+func (t *term) orderBulk(ctx context.Context, orders []membership.BulkOrder) {
+	for _, o := range orders {
+		l := t.links[o.From]
+		if l == nil || l.err != nil || l.inc != o.FromInc {
+			continue
+		}
+		t.wg.Go(func() {
+			ctx, cancel := context.WithTimeout(ctx, callTimeout)
+			defer cancel()
+			_, err := l.client.StartBulkSync(ctx, &dpdv1.StartBulkSyncRequest{
+				Direction: &dpdv1.StartBulkSyncRequest_To{To: life(o.To, o.ToInc)},
+			})
+			if err != nil && ctx.Err() == nil {
+				t.c.log.Warn("bulk sync not started", "from", o.From, "to", o.To, "error", err)
+			}
+		})
+	}
+}
+
+// report takes in a status that came over a link.
+func (t *term) report(now int64, l *link, s *dpdv1.SyncStatus) {
+	if t.links[l.id] != l {
+		return
+	}
+	n, ok := t.m.Node(l.id)
+	if !ok || s.GetSelf().GetId() != l.id || s.GetSelf().GetIncarnation() != n.Inc {
+		return // a former life, or one that has not taken its identity yet
+	}
+	r, err := reportOf(s)
+	if err != nil {
+		t.c.log.Warn("status refused", "node", n.Name, "error", err)
+		return
+	}
+	t.status[l.id] = s
+	t.m.KeysApplied(now, l.id, n.Inc, s.GetKeyGeneration())
+	t.m.Report(now, r)
+	if n.Phase == membership.Draining && s.GetState() == dpdv1.NodeState_NODE_STATE_DRAINED {
+		if err := t.m.Leave(now, l.id, n.Inc); err != nil {
+			t.c.log.Warn("drained node not taken out", "node", n.Name, "error", err)
+		}
+	}
+}
+
+func (t *term) readPools(ctx context.Context) {
+	failed := false
+	for {
+		ctx1, cancel := context.WithTimeout(ctx, callTimeout)
+		pools, err := t.c.deps.Pools(ctx1)
+		cancel()
+		if err == nil {
+			t.post(ctx, func(t *term, now int64) {
+				if err := t.m.SetPools(now, pools); err != nil {
+					t.c.log.Warn("pools refused", "error", err)
+				}
+			})
+		} else if !failed && ctx.Err() == nil {
+			t.c.log.Warn("pools not read; the ones known stay in force", "error", err)
+		}
+		failed = err != nil
+		select {
+		case <-ctx.Done():
+			return
+		case <-time.After(t.c.cfg.PoolPoll):
+		}
+	}
+}
+
+func (t *term) nodeProto(now int64, n *membership.Node) *syncv1.Node {
+	p := nodeProto(n)
+	p.ControlAlive = n.Member() && t.m.ControlAlive(n.ID)
+	p.Suspected = t.m.Suspected(now, n.ID)
+	return p
+}
+
+func (t *term) watchMessage(kind dpdv1.WatchKind) *syncv1.WatchMembershipResponse {
+	now := t.c.clock()
+	msg := &syncv1.WatchMembershipResponse{
+		Kind: kind, View: t.stored.View, LaddrBlocks: blocksProto(&t.stored),
+		ResumeToken: fmt.Sprintf("%d.%d", t.stored.View, t.token),
+	}
+	for _, n := range sortedNodes(&t.stored) {
+		msg.Nodes = append(msg.Nodes, t.nodeProto(now, n))
+	}
+	return msg
+}
