@@ -157,6 +157,7 @@ func (s *Shard) Syn(now int64, h flow.Handle, isn uint32, serverOK bool) SynVerd
 		x.Ver = 2
 	}
 	x.Bits = flow.SynIn
+	x.Seq[flow.In] = flow.SeqHint{Next: isn + 1, Seen: true}
 	x.Flags &^= flow.Tomb | flow.Confirmed
 	x.Idle = 0
 	s.update(h, x)

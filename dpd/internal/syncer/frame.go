@@ -1,0 +1,106 @@
+package syncer
+
+import (
+	"github.com/holdfast-lb/holdfast/dpd/internal/syncwire"
+)
+
+const staleAfter = 5_000 // milliseconds on the way
+
+// ageing tells how long datagrams of a link were on their way, from the least difference of both clocks in the last 30
+// to 60 s.
+type ageing struct {
+	least, before int64
+	since         int64
+	have, had     bool
+}
+
+// of is the age of a datagram, 0 for the fastest one.
+func (a *ageing) of(now int64, sent uint64) int64 {
+	d := now - int64(sent)
+	if a.have && now-a.since >= 30_000 {
+		a.before, a.had, a.have = a.least, true, false
+	}
+	if !a.have {
+		a.least, a.since, a.have = d, now, true
+	}
+	a.least = min(a.least, d)
+	if a.had && now-a.since < 30_000 {
+		return d - min(a.least, a.before)
+	}
+	return d - a.least
+}
+
+// local is the time, in this node's milliseconds, at which a datagram that says sent would have come by the fastest way seen.
+func (a *ageing) local(sent uint64) int64 {
+	least := a.least
+	if a.had {
+		least = min(least, a.before)
+	}
+	return int64(sent) + least
+}
+
+// authentic handles an opened datagram of the believed salt.
+func (p *peer) authentic(h *syncwire.Header, tlvs []byte) {
+	y := p.y
+	y.Count[SyncReceived]++
+	p.stat.Received++
+	if h.Lane != syncwire.LaneControl {
+		p.in[h.Lane].got(y.now, h.Counter)
+	}
+	f, why := y.decoder.Decode(h, tlvs)
+	if why != syncwire.OK {
+		y.Count[SyncReason+SyncCounter(why)]++
+		p.refused(h.Lane)
+		return
+	}
+	age := p.age.of(y.now, f.Sent)
+	if age > staleAfter {
+		y.Count[SyncStale]++
+		p.refused(h.Lane)
+		return
+	}
+	p.heard = y.now
+	if f.Has(syncwire.KindFenced) {
+		y.fencedBy(&f.Fenced)
+	}
+	if f.Has(syncwire.KindHello) || f.Has(syncwire.KindHelloAck) {
+		p.greet(f, h.Salt)
+	}
+	if f.Has(syncwire.KindProbe) {
+		p.probed(&f.Probe, f.Sent)
+	}
+	for i := range f.Gaps {
+		p.gap(&f.Gaps[i])
+	}
+	if f.Has(syncwire.KindBulkBegin) {
+		p.stock.begun(&f.BulkBegin)
+	}
+	y.d = Delivery{Kind: DeliverMessage, From: p.node}
+	for i := range f.Messages {
+		m := &f.Messages[i]
+		if h.Lane == syncwire.LaneBulk && m.Kind != syncwire.KindDigestList {
+			p.stock.in++
+		}
+		y.d.Msg = *m
+		if !y.deliver(y.shardOf(m.Rec.Bucket), &y.d) {
+			p.refused(h.Lane)
+		}
+	}
+	if len(f.Digests) > 0 {
+		y.d = Delivery{Kind: DeliverDigest, From: p.node}
+		for i := range f.Digests {
+			y.d.Digest = f.Digests[i]
+			y.deliver(y.shardOf(f.Digests[i].Bucket), &y.d)
+		}
+	}
+	if f.Has(syncwire.KindBulkEnd) {
+		p.stock.ended(&f.BulkEnd)
+	}
+}
+
+// refused notes that what the peer will believe to be received was not applied.
+func (p *peer) refused(lane syncwire.Lane) {
+	if lane != syncwire.LaneControl && p.lossy == 0 {
+		p.desync()
+	}
+}

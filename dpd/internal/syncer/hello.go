@@ -1,0 +1,211 @@
+package syncer
+
+import (
+	"net/netip"
+
+	"github.com/holdfast-lb/holdfast/dpd/internal/flow"
+	"github.com/holdfast-lb/holdfast/dpd/internal/syncseal"
+	"github.com/holdfast-lb/holdfast/dpd/internal/syncwire"
+)
+
+func (p *peer) body() syncwire.Hello {
+	return syncwire.Hello{
+		Nonce: p.nonce, ConfigDigest: p.y.cfg.ConfigDigest,
+		MinMajor: syncwire.Major, MaxMajor: syncwire.Major, Minor: syncwire.Minor, MTU: uint16(p.y.cfg.MTU),
+	}
+}
+
+// say sends HELLO, or with echo HELLO_ACK, which asks for the peer's belief too as long as its salt is not believed here.
+func (p *peer) say(echo *[16]byte) {
+	h := p.body()
+	if echo != nil {
+		h.Echo = *echo
+	}
+	p.control(func(b *syncwire.Builder) syncwire.Outcome { return b.Hello(&h, echo != nil) })
+	p.flush(syncwire.LaneControl)
+}
+
+// greet handles HELLO and HELLO_ACK, which came under salt.
+func (p *peer) greet(f *syncwire.Frame, salt uint32) {
+	if f.Has(syncwire.KindHello) {
+		p.mtu.limit(int(f.Hello.MTU))
+		p.stat.ConfigDigest = f.Hello.ConfigDigest
+		if !p.acks.take(p.y.now) {
+			p.y.Count[SyncReplies]++
+			return
+		}
+		p.say(&f.Hello.Nonce)
+	}
+	if f.Has(syncwire.KindHelloAck) {
+		h := &f.HelloAck
+		p.mtu.limit(int(h.MTU))
+		fresh := h.Echo == p.nonce
+		if fresh && salt != p.theirs {
+			p.believe(salt)
+		}
+		if (fresh || salt == p.theirs) && h.Nonce != [16]byte{} && !p.proven && p.acks.take(p.y.now) {
+			p.say(&h.Nonce)
+		}
+	}
+}
+
+// believe takes a salt whose freshness was proved. What came under it before is asked for again.
+func (p *peer) believe(salt uint32) {
+	p.y.Count[SyncHello]++
+	p.theirs = salt
+	for l := range p.opener {
+		lane := syncwire.Lane(l)
+		if lane == syncwire.LaneControl && p.other != nil && p.other.Link().Salt == salt {
+			p.opener[l] = p.other
+		} else {
+			p.opener[l] = syncseal.NewOpener(&p.y.ring, p.link(salt, lane))
+		}
+		p.in[l] = inLane{}
+	}
+	p.other = nil
+	p.age = ageing{}
+	p.heard = p.y.now
+	p.probe.theirs = 0
+	p.y.cfg.Random(p.nonce[:]) // an echo proves one salt
+}
+
+func (p *peer) link(salt uint32, lane syncwire.Lane) syncseal.Link {
+	return syncseal.Link{Inc: p.node.Inc, Sender: p.node.ID, Receiver: p.y.cfg.Self.ID, Salt: salt, Lane: lane}
+}
+
+// Datagram takes a received UDP payload that came from an address; its bytes are overwritten.
+func (y *Sync) Datagram(now int64, from netip.AddrPort, b []byte) {
+	y.time(now)
+	var h syncwire.Header
+	if why := h.Read(b); why != syncwire.OK {
+		y.Count[SyncReason+SyncCounter(why)]++
+		return
+	}
+	if h.Sender == y.cfg.Self.ID {
+		y.Count[SyncSelf]++
+		return
+	}
+	p := find(y.peers, h.Sender)
+	switch {
+	case p == nil && !y.knows(h.Sender):
+		y.Count[SyncNotMember]++
+	case p == nil || p.over || h.Inc != p.node.Inc:
+		y.stranger(p, &h, from, b)
+	case h.Salt != p.theirs:
+		p.unproven(&h, b)
+	default:
+		tlvs, v := p.opener[h.Lane].Open(&h, b)
+		y.Count[SyncVerdict+SyncCounter(v)]++
+		if v != syncseal.Opened {
+			return
+		}
+		p.authentic(&h, tlvs)
+	}
+}
+
+func (y *Sync) knows(id uint32) bool {
+	for _, f := range y.fenced {
+		if f.ID == id {
+			return true
+		}
+	}
+	return false
+}
+
+// unproven looks at a datagram under a salt that is not believed: only a greeting counts.
+func (p *peer) unproven(h *syncwire.Header, b []byte) {
+	y := p.y
+	if h.Lane != syncwire.LaneControl || h.Salt == 0 {
+		y.Count[SyncNotBelieved]++
+		return
+	}
+	if p.other == nil || p.other.Link().Salt != h.Salt {
+		if !y.opens.take(y.now) {
+			y.Count[SyncLimited]++
+			return
+		}
+		p.other = syncseal.NewOpener(&y.ring, p.link(h.Salt, h.Lane))
+	}
+	tlvs, v := p.other.Open(h, b)
+	y.Count[SyncVerdict+SyncCounter(v)]++
+	if v != syncseal.Opened {
+		return
+	}
+	f, why := y.decoder.Decode(h, tlvs)
+	if why != syncwire.OK {
+		y.Count[SyncReason+SyncCounter(why)]++
+		return
+	}
+	if f.Has(syncwire.KindFenced) && f.Fenced.Echo == p.nonce {
+		y.fencedBy(&f.Fenced)
+	}
+	if !f.Has(syncwire.KindHello) && !f.Has(syncwire.KindHelloAck) {
+		y.Count[SyncNotBelieved]++
+		p.hello = min(p.hello, y.now+probeTime)
+		p.wait = helloMin
+		if p.theirs != 0 {
+			p.proven = false // the peer began anew: greet it
+		}
+		return
+	}
+	p.greet(f, h.Salt)
+}
+
+// stranger looks at a datagram of an incarnation that is not the view's: a higher one fences the view's, a lower one is
+// told that it is over.
+func (y *Sync) stranger(p *peer, h *syncwire.Header, from netip.AddrPort, b []byte) {
+	node := flow.Node{Inc: h.Inc, ID: h.Sender}
+	if !y.opens.take(y.now) {
+		y.Count[SyncLimited]++
+		return
+	}
+	o := syncseal.NewOpener(&y.ring, syncseal.Link{Inc: h.Inc, Sender: h.Sender, Receiver: y.cfg.Self.ID, Salt: h.Salt, Lane: h.Lane})
+	tlvs, v := o.Open(h, b)
+	y.Count[SyncVerdict+SyncCounter(v)]++
+	if v != syncseal.Opened {
+		return
+	}
+	f, why := y.decoder.Decode(h, tlvs)
+	if why != syncwire.OK {
+		y.Count[SyncReason+SyncCounter(why)]++
+		return
+	}
+	if p != nil && h.Inc > p.node.Inc || p == nil && !y.below(node) {
+		y.Count[SyncNewInc]++
+		if f.Has(syncwire.KindHello) && !y.off(NoFence) {
+			y.fence(node)
+		}
+		return
+	}
+	y.Count[SyncOldInc]++
+	if f.Has(syncwire.KindFenced) || !y.replies.take(y.now) {
+		return
+	}
+	by := flow.Node{}
+	for _, k := range y.fenced {
+		if k.ID == node.ID {
+			by = k
+		}
+	}
+	if p != nil && p.node.Inc > by.Inc && p.node.Inc > node.Inc {
+		by = p.node
+	}
+	w := syncwire.Fenced{Inc: h.Inc, ByInc: by.Inc, View: y.epoch}
+	if f.Has(syncwire.KindHello) {
+		w.Echo = f.Hello.Nonce
+	}
+	q := p
+	if q == nil {
+		q = newPeer(y, node)
+	}
+	q.flush(syncwire.LaneControl)
+	q.control(func(b *syncwire.Builder) syncwire.Outcome { return b.Fenced(&w) })
+	q.flushTo(syncwire.LaneControl, from)
+}
+
+// fencedBy is a member's word that this incarnation is over.
+func (y *Sync) fencedBy(f *syncwire.Fenced) {
+	if f.Inc == y.cfg.Self.Inc && !y.off(NoFence) {
+		y.isFenced = true
+	}
+}

@@ -1,0 +1,83 @@
+package syncer
+
+import "github.com/holdfast-lb/holdfast/dpd/internal/syncwire"
+
+// mtuSteps are the datagram sizes that are tried, all UDP payloads.
+var mtuSteps = [...]int{syncwire.MinMTU, 1280, 1400, 8000}
+
+// pathMTU finds the greatest datagram that passes to a peer: the size in force grows when a padded PROBE of the next step
+// comes back, and shrinks when three of its own size don't.
+type pathMTU struct {
+	size   int // in force
+	most   int
+	trial  int // size of the padded PROBE that is out; 0: none
+	seq    uint32
+	misses int
+	grow   bool // the next trial is of the next step
+}
+
+func (m *pathMTU) init(most int) {
+	m.most = most
+	m.size = syncwire.MinMTU
+	for _, s := range mtuSteps {
+		if s <= min(most, 1280) {
+			m.size = s
+		}
+	}
+}
+
+// limit is the peer's own greatest size.
+func (m *pathMTU) limit(most int) {
+	if most < syncwire.MinMTU {
+		return
+	}
+	m.most = min(m.most, most)
+	m.size = min(m.size, m.most)
+}
+
+func (m *pathMTU) step(up bool) int {
+	best := m.size
+	for _, s := range mtuSteps {
+		if up && s > m.size && s <= m.most {
+			return s
+		}
+		if !up && s < m.size {
+			best = s
+		}
+	}
+	return best
+}
+
+// probe says to which size PROBE seq shall be padded; 0: not at all. Every eighth is.
+func (m *pathMTU) probe(seq uint32) int {
+	if seq%8 != 4 {
+		return 0
+	}
+	if m.trial == m.size {
+		if m.misses++; m.misses >= 3 {
+			m.size, m.misses = m.step(false), 0
+		}
+	}
+	m.grow = !m.grow
+	m.trial, m.seq = m.size, seq
+	if m.grow {
+		m.trial = m.step(true)
+	}
+	return m.trial
+}
+
+// echoed says that a PROBE came back.
+func (m *pathMTU) echoed(seq uint32) {
+	if m.trial == 0 || seq < m.seq {
+		return
+	}
+	if seq == m.seq {
+		if m.trial >= m.size {
+			m.misses = 0
+		}
+		m.size = max(m.size, m.trial)
+	}
+	if seq == m.seq || m.trial > m.size {
+		m.trial = 0
+	}
+}

@@ -1,0 +1,93 @@
+package syncer
+
+import (
+	"github.com/holdfast-lb/holdfast/dpd/internal/syncseal"
+	"github.com/holdfast-lb/holdfast/dpd/internal/syncwire"
+)
+
+const (
+	sentGrams = 1 << 12 // datagrams remembered in a lane
+	sentRefs  = 1 << 15 // messages remembered in a lane
+)
+
+// sentRef is a message that was sent. 32 bytes.
+type sentRef struct {
+	ref   Ref
+	seq   uint64
+	shard uint16
+}
+
+// gram is a datagram that was sent: its messages are refs [first, first+n).
+type gram struct {
+	counter uint64
+	first   uint64
+	n       int
+}
+
+// outLane builds and seals one lane of datagrams to a peer and remembers what they spoke of, in two rings.
+type outLane struct {
+	sealer  *syncseal.Sealer
+	builder *syncwire.Builder
+	buf     []byte
+	open    bool
+	grams   []gram
+	refs    []sentRef
+	next    uint64 // index of the next ref
+	first   uint64 // of the open datagram
+	told    uint64 // counter up to which shards were told of reception
+}
+
+func newOutLane(ring *syncseal.Ring, link syncseal.Link, keep bool) outLane {
+	l := outLane{
+		sealer:  syncseal.NewSealer(ring, link),
+		builder: syncwire.NewBuilder(link.Inc, link.Sender),
+		buf:     make([]byte, syncwire.MaxDatagram),
+	}
+	if keep {
+		l.grams, l.refs = make([]gram, sentGrams), make([]sentRef, sentRefs)
+	}
+	return l
+}
+
+// begin opens a datagram of at most mtu bytes unless one is open.
+func (l *outLane) begin(lane syncwire.Lane, mtu int, view, sent uint64) {
+	if l.open {
+		return
+	}
+	l.builder.Reset(l.buf[:mtu], lane, view, sent)
+	l.open, l.first = true, l.next
+}
+
+// note remembers a message of the open datagram.
+func (l *outLane) note(r sentRef) {
+	if l.refs == nil {
+		return
+	}
+	l.refs[l.next%sentRefs] = r
+	l.next++
+}
+
+// seal ends the open datagram; nil when there is none or no key.
+func (l *outLane) seal() []byte {
+	if !l.open {
+		return nil
+	}
+	l.open = false
+	b, c, err := l.sealer.Seal(l.builder.Finish())
+	if err != nil {
+		return nil
+	}
+	if l.grams != nil {
+		l.grams[c%sentGrams] = gram{counter: c, first: l.first, n: int(l.next - l.first)}
+	}
+	return b
+}
+
+// sent finds what a datagram spoke of; false when that was overwritten.
+func (l *outLane) sent(c uint64) (gram, bool) {
+	if l.grams == nil || c == 0 {
+		return gram{}, false
+	}
+	g := l.grams[c%sentGrams]
+	return g, g.counter == c && l.next-g.first <= sentRefs
+}

@@ -1,0 +1,233 @@
+package syncer
+
+import (
+	"encoding/binary"
+	"net/netip"
+
+	"github.com/holdfast-lb/holdfast/dpd/internal/flow"
+	"github.com/holdfast-lb/holdfast/dpd/internal/syncseal"
+	"github.com/holdfast-lb/holdfast/dpd/internal/syncwire"
+)
+
+// peer is the link to one incarnation of another node.
+//
+//	HELLO(a) ──>             each side believes the other's salt once its own nonce came back under it;
+//	<── HELLO_ACK(a, b)      before that, lanes other than control are dropped, and asked for later
+//	HELLO_ACK(b) ──>
+type peer struct {
+	y    *Sync
+	node flow.Node
+	over bool // a higher incarnation was heard
+
+	salt   uint32
+	nonce  [16]byte
+	proven bool // the peer believes our salt
+	out    [syncwire.NumLanes]outLane
+	mtu    pathMTU
+
+	theirs  uint32 // the salt that is believed; 0: none
+	opener  [syncwire.NumLanes]*syncseal.Opener
+	in      [syncwire.NumLanes]inLane
+	other   *syncseal.Opener // control lane of a salt that is not believed yet
+	age     ageing
+	hello   int64 // when to say HELLO again
+	wait    int64 // between HELLOs
+	acks    tokens
+	answers tokens
+
+	heard     int64 // last authentic datagram of the believed salt
+	suspected bool
+	probe     prober
+	lossy     uint32 // PROBE from which on ProbeDesync is said; 0: it isn't
+	stock     stock
+	seqs      []uint64 // by shard: highest Seq received by the peer
+	stat      PeerStatus
+}
+
+func newPeer(y *Sync, n flow.Node) *peer {
+	p := &peer{y: y, node: n, heard: y.now, seqs: make([]uint64, y.cfg.Shards), wait: helloMin,
+		acks: tokens{rate: 100, burst: 20, level: 20_000, at: y.now}, answers: tokens{rate: 1000, burst: 200, level: 200_000, at: y.now}}
+	for p.salt == 0 {
+		p.salt = y.random32()
+	}
+	y.cfg.Random(p.nonce[:])
+	for l := range p.out {
+		lane := syncwire.Lane(l)
+		p.out[l] = newOutLane(&y.ring, syncseal.Link{Inc: y.cfg.Self.Inc, Sender: y.cfg.Self.ID, Receiver: n.ID, Salt: p.salt, Lane: lane}, lane != syncwire.LaneControl)
+	}
+	p.mtu.init(y.cfg.MTU)
+	p.stock.init(y.cfg.Shards)
+	return p
+}
+
+func (y *Sync) random32() uint32 {
+	var b [4]byte
+	y.cfg.Random(b[:])
+	return binary.LittleEndian.Uint32(b[:])
+}
+
+// queue puts a shard's message into the open datagram of its lane.
+func (p *peer) queue(shard int, a *Action) {
+	if p.over {
+		return
+	}
+	l := &p.out[a.Lane]
+	for range 2 {
+		l.begin(a.Lane, p.mtu.size, p.y.epoch, p.y.sent())
+		switch l.builder.Message(&a.Msg) {
+		case syncwire.Added:
+			r := sentRef{ref: a.Ref, seq: a.Seq, shard: uint16(shard)}
+			if a.Msg.Kind == syncwire.KindQuery || a.Msg.Kind == syncwire.KindAnswer {
+				r.ref = Ref{} // never sent again
+			}
+			l.note(r)
+			return
+		case syncwire.Invalid:
+			p.y.Count[SyncInvalid]++
+			return
+		}
+		p.flush(a.Lane)
+	}
+	p.y.Count[SyncInvalid]++
+}
+
+func (p *peer) queueDigest(d *syncwire.DigestSums) {
+	if p.over {
+		return
+	}
+	p.control(func(b *syncwire.Builder) syncwire.Outcome { return b.Digest(d) })
+}
+
+// control appends to the control lane.
+func (p *peer) control(add func(*syncwire.Builder) syncwire.Outcome) {
+	l := &p.out[syncwire.LaneControl]
+	for range 2 {
+		l.begin(syncwire.LaneControl, p.mtu.size, p.y.epoch, p.y.sent())
+		if add(l.builder) != syncwire.Full {
+			return
+		}
+		p.flush(syncwire.LaneControl)
+	}
+}
+
+func (p *peer) flush(lane syncwire.Lane) { p.flushTo(lane, netip.AddrPort{}) }
+
+func (p *peer) flushTo(lane syncwire.Lane, reply netip.AddrPort) {
+	l := &p.out[lane]
+	if !l.open {
+		return
+	}
+	b := l.seal()
+	if b == nil {
+		p.y.Count[SyncNoKey]++
+		return
+	}
+	p.y.Count[SyncSent]++
+	p.y.Count[SyncBytes] += uint64(len(b))
+	p.stat.Sent++
+	p.y.out.Send(p.node, reply, b)
+}
+
+const (
+	silence   = 300 // milliseconds
+	helloMin  = 20
+	helloMax  = 1_000
+	probeTime = 100
+)
+
+func (p *peer) tick() {
+	if p.over {
+		return
+	}
+	now := p.y.now
+	if (!p.proven || p.theirs == 0) && now >= p.hello {
+		p.hello = now + p.wait
+		p.wait = min(p.wait*2, helloMax)
+		p.say(nil)
+	}
+	if silent := now-p.heard > silence; silent != p.suspected {
+		p.suspected = silent
+		if silent {
+			p.y.Count[SyncSuspicions]++
+		}
+		p.y.each(&Delivery{Kind: DeliverSuspect, From: p.node, Yes: silent})
+	}
+	if p.theirs != 0 && !p.y.off(NoGap) {
+		p.askGaps()
+	}
+	if now >= p.probe.next {
+		p.probe.next = now + probeTime
+		p.sendProbe()
+		p.stock.repeat(p)
+	}
+}
+
+// askGaps asks for what is missing in the lanes that are sent again.
+func (p *peer) askGaps() {
+	for l := syncwire.LaneLive; l < syncwire.NumLanes; l++ {
+		g := syncwire.Gap{Salt: p.theirs, Lane: l}
+		p.in[l].ask(p.y.now, &g)
+		if g.N > 0 {
+			p.y.Count[SyncGapAsked] += uint64(g.N)
+			p.stat.Gaps += uint64(g.N)
+			p.control(func(b *syncwire.Builder) syncwire.Outcome { return b.Gap(&g) })
+		}
+		if p.in[l].lost {
+			p.in[l].lost = false
+			p.y.Count[SyncGapLost]++
+			p.desync()
+		}
+	}
+}
+
+// desync says to the peer, and to the shards, that something is missing for good, so that digests find it.
+func (p *peer) desync() {
+	p.lossy = p.probe.seq + 1
+	p.y.each(&Delivery{Kind: DeliverDesync, From: p.node})
+}
+
+// gap answers a GAP: what the lost datagrams spoke of is sent again as it is now, and the peer is told, by a GAP that names
+// our own salt, that it need not wait for those counters.
+func (p *peer) gap(g *syncwire.Gap) {
+	if g.Salt == p.theirs && g.Salt != p.salt {
+		for _, r := range g.Range[:g.N] {
+			p.in[g.Lane].fill(r.From, r.To)
+		}
+		return
+	}
+	if g.Salt != p.salt || g.Lane == syncwire.LaneControl {
+		return
+	}
+	if !p.answers.take(p.y.now) {
+		p.y.Count[SyncReplies]++
+		return
+	}
+	l := &p.out[g.Lane]
+	overrun := false
+	for _, r := range g.Range[:g.N] {
+		to := min(r.To, l.sealer.Sent())
+		if to >= r.From && to-r.From >= sentGrams {
+			overrun = true
+			r.From = to - sentGrams + 1
+		}
+		for c := r.From; c <= to && c != 0; c++ {
+			w, ok := l.sent(c)
+			if !ok {
+				overrun = true
+				p.y.Count[SyncGapOverrun]++
+				continue
+			}
+			p.y.Count[SyncGapAnswered]++
+			for i := range uint64(w.n) {
+				s := &l.refs[(w.first+i)%sentRefs]
+				if s.ref.Birth != 0 {
+					p.y.deliver(int(s.shard), &Delivery{Kind: DeliverResend, From: p.node, Seq: s.seq, Ref: s.ref})
+				}
+			}
+		}
+	}
+	if overrun {
+		p.desync()
+	}
+	p.control(func(b *syncwire.Builder) syncwire.Outcome { return b.Gap(g) })
+}

@@ -1,0 +1,131 @@
+package syncer
+
+import (
+	"math"
+
+	"github.com/holdfast-lb/holdfast/dpd/internal/syncwire"
+)
+
+// prober is one link's exchange of PROBEs.
+type prober struct {
+	next   int64
+	seq    uint32
+	at     [64]int64 // when the last ones were sent, by seq
+	theirs uint32
+	theirT int64
+	first  uint32 // first one sent since this node stood still
+}
+
+func (p *peer) sendProbe() {
+	y, r := p.y, &p.probe
+	r.seq++
+	r.at[r.seq%64] = y.now
+	w := syncwire.Probe{
+		Seq: r.seq, EchoSeq: r.theirs, State: y.state, Wall: uint64(y.now), Collected: y.tombWord(),
+	}
+	if r.theirs != 0 {
+		w.EchoHold = uint32(min(y.now-r.theirT, math.MaxUint32))
+	}
+	if p.lossy != 0 {
+		w.State |= syncwire.ProbeDesync
+	}
+	for l := range w.Lane {
+		w.Lane[l] = syncwire.LaneMark{Salt: p.theirs, Sent: p.out[l].sealer.Sent(), Contiguous: p.in[l].contiguous()}
+	}
+	p.flush(syncwire.LaneControl)
+	size := p.mtu.probe(r.seq)
+	l := &p.out[syncwire.LaneControl]
+	l.begin(syncwire.LaneControl, max(size, p.mtu.size), y.epoch, y.sent())
+	l.builder.Probe(&w)
+	if size != 0 {
+		l.builder.Pad()
+	}
+	p.flush(syncwire.LaneControl)
+}
+
+// tombWord packs how long ago, in milliseconds and one more, the youngest tombstone was made that all members have with all
+// older ones (upper half), and the oldest tombstone that is still held (lower half). 0: unknown.
+func (y *Sync) tombWord() uint64 {
+	stable, floor := y.now, y.now
+	for i := range y.stable {
+		if y.stable[i] == 0 {
+			return 0
+		}
+		stable, floor = min(stable, y.stable[i]), min(floor, y.floor[i])
+	}
+	half := func(at int64) uint64 { return uint64(min(max(y.now-at, 0)+1, math.MaxUint32)) }
+	return half(stable)<<32 | half(floor)
+}
+
+// floorSlack is taken off a peer's word about its oldest tombstone, for the way that the word took.
+const floorSlack = 1_000
+
+func (p *peer) probed(w *syncwire.Probe, sent uint64) {
+	y, r := p.y, &p.probe
+	if w.Seq <= r.theirs {
+		return
+	}
+	r.theirs, r.theirT = w.Seq, y.now
+	p.stat.State = w.State
+	if w.EchoSeq != 0 && w.EchoSeq <= r.seq && r.seq-w.EchoSeq < 64 {
+		rtt := y.now - r.at[w.EchoSeq%64] - int64(w.EchoHold)
+		p.stat.RTT = max(rtt, 0)
+		p.stat.Offset = int64(w.Wall) + p.stat.RTT/2 - y.now
+		p.mtu.echoed(w.EchoSeq)
+		if p.lossy != 0 && w.EchoSeq >= p.lossy {
+			p.lossy = 0
+		}
+		if y.frozen != 0 && r.at[w.EchoSeq%64] >= y.frozen {
+			y.frozen = 0
+		}
+	}
+	if w.State&syncwire.ProbeDesync != 0 {
+		y.each(&Delivery{Kind: DeliverDesync, From: p.node})
+	}
+	p.proven = w.Lane[syncwire.LaneLive].Salt == p.salt
+	for l := syncwire.LaneLive; l < syncwire.NumLanes; l++ {
+		p.in[l].missing(y.now, w.Lane[l].Sent)
+	}
+	if p.proven {
+		p.confirmed(w.Lane[syncwire.LaneLive].Contiguous)
+	}
+	if w.Collected != 0 {
+		at := p.age.local(sent)
+		stable, floor := at-int64(w.Collected>>32-1), at-int64(w.Collected&math.MaxUint32-1)-floorSlack
+		y.each(&Delivery{Kind: DeliverWatermarks, From: p.node, At: stable, Floor: floor})
+	}
+}
+
+// confirmed tells the shards what the peer has of the live lane.
+func (p *peer) confirmed(c uint64) {
+	l := &p.out[syncwire.LaneLive]
+	c = min(c, l.sealer.Sent())
+	if c <= l.told {
+		return
+	}
+	from := l.told + 1
+	if c-from >= sentGrams {
+		from = c - sentGrams + 1
+	}
+	news := false
+	for ; from <= c; from++ {
+		g, ok := l.sent(from)
+		if !ok {
+			continue
+		}
+		for i := range uint64(g.n) {
+			s := &l.refs[(g.first+i)%sentRefs]
+			if s.seq > p.seqs[s.shard] {
+				p.seqs[s.shard], news = s.seq, true
+			}
+		}
+	}
+	l.told = c
+	if news {
+		for i, seq := range p.seqs {
+			if seq != 0 {
+				p.y.deliver(i, &Delivery{Kind: DeliverConfirmed, From: p.node, Seq: seq})
+			}
+		}
+	}
+}

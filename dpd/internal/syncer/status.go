@@ -1,0 +1,61 @@
+package syncer
+
+import "github.com/holdfast-lb/holdfast/dpd/internal/flow"
+
+// PeerStatus is what is known of a link, for the control plane. Times are milliseconds.
+type PeerStatus struct {
+	Node         flow.Node
+	Linked       bool // both sides believe each other's salt
+	Suspected    bool
+	Desync       bool // something was lost without repair and not yet made known
+	State        uint8
+	MTU          int
+	ProbeAge     int64 // since an authentic datagram was received
+	RTT          int64
+	Offset       int64 // the peer's wall clock minus ours
+	Sent         uint64
+	Received     uint64
+	Gaps         uint64
+	ConfigDigest uint64
+
+	BulkBegun, BulkEnded       bool // to this node
+	BulkExpected, BulkReceived uint64
+	BulkSending                bool // from this node
+}
+
+// Status appends the status of every link to list.
+func (y *Sync) Status(now int64, list []PeerStatus) []PeerStatus {
+	y.time(now)
+	for _, p := range y.peers {
+		s := p.stat
+		s.Node, s.Linked, s.Suspected, s.Desync, s.MTU = p.node, p.theirs != 0 && p.proven && !p.over, p.suspected, p.lossy != 0, p.mtu.size
+		s.ProbeAge = y.now - p.heard
+		s.BulkBegun, s.BulkEnded = p.stock.isBegun, p.stock.isEnded
+		s.BulkExpected, s.BulkReceived = p.stock.expected, p.stock.in-p.stock.before
+		s.BulkSending = p.stock.sayBegin && p.stock.sayEnd == 0
+		list = append(list, s)
+	}
+	return list
+}
+
+// readyShare is how much of the announced stock, in percent, must be here before a node may be admitted.
+const readyShare = 70
+
+// Ready says whether a joining node has enough: every link stands, every member that is heard announced its stock, and 70 %
+// of the sum is here. Complete says that every one of them sent all of it.
+func (y *Sync) Ready() (ready, complete bool) {
+	var expected, received uint64
+	complete = true
+	for _, p := range y.peers {
+		if p.over || p.suspected {
+			continue
+		}
+		if p.theirs == 0 || !p.proven || !p.stock.isBegun {
+			return false, false
+		}
+		expected += p.stock.expected
+		received += min(p.stock.in-p.stock.before, p.stock.expected)
+		complete = complete && p.stock.isEnded && len(p.in[2].holes) == 0
+	}
+	return received*100 >= expected*readyShare, complete
+}

@@ -1,0 +1,262 @@
+package syncer
+
+import (
+	"errors"
+	"net/netip"
+
+	"github.com/holdfast-lb/holdfast/dpd/internal/flow"
+	"github.com/holdfast-lb/holdfast/dpd/internal/syncseal"
+	"github.com/holdfast-lb/holdfast/dpd/internal/syncwire"
+)
+
+// Outlet is where a Sync puts what it makes. Both calls happen inside calls of the Sync, on its thread.
+type Outlet interface {
+	// Send sends a UDP payload to a member; if reply is valid, there instead of to the member's sip. The bytes are lent.
+	Send(to flow.Node, reply netip.AddrPort, datagram []byte)
+	// Deliver hands d to a shard's ring; false when the ring is full. d is lent.
+	Deliver(shard int, d *Delivery) bool
+}
+
+// SyncConfig is what a Sync is made of.
+type SyncConfig struct {
+	Self   flow.Node
+	Shards int
+	// ShardOf maps buckets to shards, below Shards.
+	ShardOf func(flow.Bucket) int
+	// MTU is the greatest UDP payload to send or take, from syncwire.MinMTU; 0 means 1400.
+	MTU int
+	// ConfigDigest tells peers which configuration is in force.
+	ConfigDigest uint64
+	// Random fills nonces and salts: crypto/rand in production.
+	Random func([]byte)
+	Off    Rules
+}
+
+// ErrConfig: a SyncConfig that can't be used.
+var ErrConfig = errors.New("syncer: bad config")
+
+// Sync is the sync thread's machine: the links to all members. It belongs to one thread. Times are unix milliseconds that
+// never go back.
+type Sync struct {
+	cfg     SyncConfig
+	out     Outlet
+	ring    syncseal.Ring
+	decoder *syncwire.Decoder
+	epoch   uint64
+	born    int64 // when this incarnation began to send
+	now     int64
+	ticked  int64
+	peers   []*peer
+	fenced  []flow.Node // per id the least incarnation that is heard
+	replies tokens
+	opens   tokens
+
+	stable, floor []int64 // by shard
+	state         uint8
+	owed          []bool // by shard: a ring was full, it must hear DeliverDesync
+	frozen        int64  // since when this node waits for a sign of life after it stood still; 0: it doesn't
+	isFenced      bool
+
+	d     Delivery // scratch
+	Count SyncCounters
+}
+
+// NewSync makes a Sync without keys or members; it says nothing before it has both.
+func NewSync(now int64, cfg SyncConfig, out Outlet) (*Sync, error) {
+	if cfg.MTU == 0 {
+		cfg.MTU = 1400
+	}
+	if cfg.Self.ID == 0 || cfg.Shards < 1 || cfg.ShardOf == nil || cfg.Random == nil || cfg.MTU < syncwire.MinMTU || cfg.MTU > syncwire.MaxDatagram {
+		return nil, ErrConfig
+	}
+	return &Sync{
+		cfg: cfg, out: out, decoder: syncwire.NewDecoder(), born: now, now: now, ticked: now,
+		stable: make([]int64, cfg.Shards), floor: make([]int64, cfg.Shards), owed: make([]bool, cfg.Shards),
+		replies: tokens{rate: 200, burst: 50, level: 50_000, at: now}, opens: tokens{rate: 500, burst: 100, level: 100_000, at: now},
+	}, nil
+}
+
+// SetKeys replaces the cluster keys; active is the ID to seal with.
+func (y *Sync) SetKeys(active uint16, keys ...syncseal.Key) error {
+	for _, p := range y.peers {
+		p.hello, p.wait = 0, helloMin
+	}
+	return y.ring.Set(active, keys...)
+}
+
+// SetView takes a view: links to nodes that are gone end, links to new ones begin. A lower epoch is refused with false.
+func (y *Sync) SetView(now int64, v *View) bool {
+	y.time(now)
+	if v.Epoch < y.epoch {
+		y.Count[SyncViewOld]++
+		return false
+	}
+	y.epoch = v.Epoch
+	if v.Self != y.cfg.Self {
+		y.cfg.Self, y.born, y.peers, y.isFenced = v.Self, y.now, nil, false
+	}
+	old := y.peers
+	y.peers = make([]*peer, 0, len(v.Members))
+	for _, m := range v.Members {
+		if m.Node.ID == y.cfg.Self.ID || len(y.peers) == MaxMembers || y.below(m.Node) {
+			continue
+		}
+		p := find(old, m.Node.ID)
+		if p == nil || p.node != m.Node {
+			p = newPeer(y, m.Node)
+		}
+		y.peers = append(y.peers, p)
+	}
+	return true
+}
+
+func find(peers []*peer, id uint32) *peer {
+	for _, p := range peers {
+		if p.node.ID == id {
+			return p
+		}
+	}
+	return nil
+}
+
+// below says whether a higher incarnation of the same node was heard.
+func (y *Sync) below(n flow.Node) bool {
+	for _, f := range y.fenced {
+		if f.ID == n.ID {
+			return n.Inc < f.Inc
+		}
+	}
+	return false
+}
+
+// fence ends all incarnations of a node below n.Inc.
+func (y *Sync) fence(n flow.Node) {
+	for i := range y.fenced {
+		if y.fenced[i].ID == n.ID {
+			if y.fenced[i].Inc >= n.Inc {
+				return
+			}
+			y.fenced[i].Inc = n.Inc
+			y.tellFence(n)
+			return
+		}
+	}
+	if len(y.fenced) < 4*MaxMembers {
+		y.fenced = append(y.fenced, n)
+		y.tellFence(n)
+	}
+}
+
+func (y *Sync) tellFence(n flow.Node) {
+	y.Count[SyncFenced]++
+	if p := find(y.peers, n.ID); p != nil && p.node.Inc < n.Inc {
+		p.over = true
+	}
+	y.each(&Delivery{Kind: DeliverFenced, From: n})
+}
+
+// each hands a delivery to every shard.
+func (y *Sync) each(d *Delivery) {
+	for i := range y.cfg.Shards {
+		y.deliver(i, d)
+	}
+}
+
+func (y *Sync) deliver(shard int, d *Delivery) bool {
+	if y.out.Deliver(shard, d) {
+		return true
+	}
+	y.Count[SyncRingFull]++
+	y.owed[shard] = true
+	return false
+}
+
+func (y *Sync) time(now int64) { y.now = max(y.now, now) }
+
+// sent is the clock that datagrams carry.
+func (y *Sync) sent() uint64 { return uint64(y.now - y.born) }
+
+// Queue takes an action that a shard made for the sync thread. Others than those are ignored.
+func (y *Sync) Queue(now int64, shard int, a *Action) {
+	y.time(now)
+	switch a.Kind {
+	case ActSend:
+		for _, p := range y.peers {
+			if a.To == AllNodes || a.To == p.node.ID {
+				p.queue(shard, a)
+			}
+		}
+	case ActDigest:
+		for _, p := range y.peers {
+			if a.To == AllNodes || a.To == p.node.ID {
+				p.queueDigest(&a.Digest)
+			}
+		}
+	case ActBulkBegin, ActBulkEnd:
+		if p := find(y.peers, a.To); p != nil {
+			p.shardBulk(shard, a)
+		}
+	case ActTombs:
+		y.stable[shard], y.floor[shard] = a.StableAt, a.FloorAt
+	}
+}
+
+// Flush sends what is queued. It ends each turn of the sync thread.
+func (y *Sync) Flush(now int64) {
+	y.time(now)
+	for _, p := range y.peers {
+		for l := range p.out {
+			p.flush(syncwire.Lane(l))
+		}
+	}
+}
+
+// Tick does what time asks for; it wants to be called each 5 ms or so.
+func (y *Sync) Tick(now int64) {
+	y.time(now)
+	late := y.now - y.ticked
+	y.ticked = y.now
+	if late > stallJudge {
+		for _, p := range y.peers {
+			p.heard += late // who was late itself does not judge others
+		}
+	}
+	if late > stallFreeze {
+		y.frozen = y.now
+	}
+	if y.frozen != 0 && y.now-y.frozen > thawAlone {
+		y.frozen = 0
+	}
+	for i, owed := range y.owed {
+		if !owed {
+			continue
+		}
+		y.owed[i] = false
+		for _, p := range y.peers {
+			y.deliver(i, &Delivery{Kind: DeliverDesync, From: p.node})
+		}
+	}
+	for _, p := range y.peers {
+		p.tick()
+	}
+	y.Flush(now)
+}
+
+const (
+	stallJudge  = 50    // milliseconds
+	stallFreeze = 1_000 // a longer stand-still may have made this node a zombie
+	thawAlone   = 1_000
+)
+
+// Frozen says that this node stood still and has not been answered since, so it must not allocate.
+func (y *Sync) Frozen() bool { return y.frozen != 0 }
+
+// Fenced says that a member told this incarnation that it is over.
+func (y *Sync) Fenced() bool { return y.isFenced }
+
+// SetState sets the syncwire.ProbeState bits that peers are told, ProbeDesync apart.
+func (y *Sync) SetState(bits uint8) { y.state = bits &^ syncwire.ProbeDesync }
+
+func (y *Sync) shardOf(b uint8) int { return y.cfg.ShardOf(flow.Bucket(b)) }
+
+func (y *Sync) off(r Rules) bool { return y.cfg.Off&r != 0 }

@@ -1,0 +1,57 @@
+package syncer
+
+import (
+	"github.com/holdfast-lb/holdfast/dpd/internal/syncseal"
+	"github.com/holdfast-lb/holdfast/dpd/internal/syncwire"
+)
+
+// SyncCounter names what a Sync counts. After the fixed ones come one for each reason of the codec and one for each
+// verdict of the seal.
+type SyncCounter uint8
+
+const (
+	SyncReceived    SyncCounter = iota // datagrams authentic and in order of their link
+	SyncSent                           // datagrams
+	SyncBytes                          // of datagrams sent
+	SyncNotMember                      // from a node that is not in the view
+	SyncSelf                           // from this very node's id
+	SyncOldInc                         // from a fenced or lower incarnation
+	SyncNewInc                         // from an incarnation that the view doesn't know yet
+	SyncNotBelieved                    // under a salt that no echo proved
+	SyncLimited                        // not looked at, or not answered: too many
+	SyncStale                          // older than 5 s on its way
+	SyncRingFull                       // a shard's ring
+	SyncViewOld                        //
+	SyncFenced                         // nodes that came back
+	SyncNoKey                          // could not be sealed
+	SyncInvalid                        // messages that the codec refused to write
+	SyncGapAsked                       // ranges asked for
+	SyncGapAnswered                    // datagrams that peers asked for and that were sent again
+	SyncGapOverrun                     // datagrams that peers asked for and that were no longer known
+	SyncGapLost                        // times that datagrams were given up
+	SyncHello                          // handshakes done
+	SyncSuspicions                     //
+	SyncReplies                        // answers limited by rate
+	SyncReason                         // + syncwire.Reason
+	SyncVerdict     = SyncReason + SyncCounter(syncwire.NumReasons)
+	NumSyncCounters = SyncVerdict + SyncCounter(syncseal.NumVerdicts)
+)
+
+var syncCounterNames = [SyncReason]string{
+	"received", "sent", "sent_bytes", "not_member", "self", "old_inc", "new_inc", "not_believed", "limited", "stale", "ring_full",
+	"view_old", "fenced", "no_key", "invalid", "gap_asked", "gap_answered", "gap_overrun", "gap_lost", "hello", "suspicions", "replies_limited",
+}
+
+// String is the counter's name in metrics.
+func (c SyncCounter) String() string {
+	switch {
+	case c < SyncReason:
+		return syncCounterNames[c]
+	case c < SyncVerdict:
+		return "refused_" + syncwire.Reason(c-SyncReason).String()
+	}
+	return "seal_" + syncseal.Verdict(c-SyncVerdict).String()
+}
+
+// SyncCounters are a Sync's counts since it was made.
+type SyncCounters [NumSyncCounters]uint64
