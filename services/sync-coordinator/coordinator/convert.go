@@ -40,8 +40,7 @@ func memberState(n *membership.Node) dpdv1.MemberState {
 	return dpdv1.MemberState_MEMBER_STATE_UNSPECIFIED
 }
 
-// membershipFor is the view as one node is to see it. A node that is out of it learns so: it is not among the members,
-// its own state is unspecified and its life is among the fenced.
+// membershipFor is the view as one of its members is to see it.
 func membershipFor(s *membership.State, self *membership.Node) *dpdv1.Membership {
 	m := &dpdv1.Membership{
 		View: s.View,

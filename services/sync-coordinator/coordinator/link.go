@@ -36,7 +36,6 @@ type desired struct {
 	membership *dpdv1.Membership
 	keys       *dpdv1.KeySet
 	drain      bool
-	out        bool // the node is not in the view: it is told once, and its answer does not matter
 }
 
 // link is the connection to one life of one node: one goroutine follows its status, another brings it what it lacks.
@@ -189,7 +188,7 @@ func (l *link) apply(ctx context.Context) {
 		want := l.want
 		l.mu.Unlock()
 		err := l.bring(ctx, want, &drained)
-		if err == nil || want.out {
+		if err == nil {
 			wait = retryMin
 			continue
 		}
@@ -222,9 +221,6 @@ func (l *link) bring(ctx context.Context, want desired, drained *bool) error {
 		return err
 	}); err != nil {
 		return err
-	}
-	if want.out {
-		return nil // keys are for members
 	}
 	if err := call(func(ctx context.Context) error {
 		_, err := l.client.ApplyKeys(ctx, &dpdv1.ApplyKeysRequest{Keys: want.keys})

@@ -209,13 +209,13 @@ func (t *term) post(ctx context.Context, fn func(t *term, now int64)) bool {
 	return false
 }
 
-// syncLinks has one link to every life of the view and to every node that the machine removed, which may be alive
-// somewhere and must learn that it is out, and tells each what it is to apply.
+// syncLinks has one link to every life of the view and tells each what it is to apply. A removed life that is alive
+// somewhere learns that it is out from its peers, which answer it FENCED.
 func (t *term) syncLinks(ctx context.Context) {
 	wanted := map[uint32]bool{}
 	for i := range t.stored.Nodes {
 		n := &t.stored.Nodes[i]
-		if !n.Member() && !n.ByMachine {
+		if !n.Member() {
 			continue
 		}
 		wanted[n.ID] = true
@@ -234,7 +234,6 @@ func (t *term) syncLinks(ctx context.Context) {
 			membership: membershipFor(&t.stored, n),
 			keys:       keysProto(&t.stored.Keys),
 			drain:      n.Phase == membership.Draining,
-			out:        !n.Member(),
 		})
 	}
 	for id, l := range maps.Clone(t.links) {

@@ -1,0 +1,147 @@
+package coordinator
+
+import (
+	"context"
+	"crypto/tls"
+	"flag"
+	"fmt"
+	"net/netip"
+	"strings"
+
+	"google.golang.org/grpc"
+
+	schedulerv1 "github.com/holdfast-lb/holdfast/proto/gen/holdfast/scheduler/v1"
+	"github.com/holdfast-lb/holdfast/services/kit"
+	"github.com/holdfast-lb/holdfast/services/kit/pki"
+	"github.com/holdfast-lb/holdfast/services/sync-coordinator/membership"
+)
+
+// Options are what an operator sets.
+type Options struct {
+	// Scheduler is host:port of the scheduler, which keeps the address pools.
+	Scheduler string
+	// Replicas of the key-value bucket, 1 to 5; as many as NATS has servers, at most.
+	Replicas int
+	// Instance names this replica in the lease and the log; empty makes a name up.
+	Instance string
+}
+
+// Process is the kind of process that runs the coordinator alone.
+func Process() kit.Process {
+	var o Options
+	return kit.Process{
+		Flags: func(fs *flag.FlagSet) {
+			fs.StringVar(&o.Scheduler, "scheduler", "127.0.0.1:7101", "`host:port` of the scheduler")
+			fs.IntVar(&o.Replicas, "kv-replicas", 1, "`copies` of the key-value bucket, 1 to 5")
+			fs.StringVar(&o.Instance, "instance", "", "`name` of this replica in the leader's lease; empty makes one up")
+		},
+		Policy: Policy(),
+		New: func(_ context.Context, env *kit.Env) (kit.Service, error) {
+			return Build(env, o)
+		},
+	}
+}
+
+// Policy says which roles may call what. A data plane may join and leave, under its own name alone.
+func Policy() pki.Policy {
+	const s = "/holdfast.sync.v1.CoordinatorService/"
+	return pki.Policy{
+		s:           {pki.RoleService, pki.RoleGateway, pki.RoleOperator, pki.RoleViewer},
+		s + "Join":  {pki.RoleDataplane},
+		s + "Leave": {pki.RoleDataplane, pki.RoleService, pki.RoleOperator},
+
+		s + "DrainNode": {pki.RoleGateway, pki.RoleOperator},
+		s + "BulkSync":  {pki.RoleGateway, pki.RoleOperator},
+	}
+}
+
+// Build makes a replica with real connections.
+func Build(env *kit.Env, o Options) (*Coordinator, error) {
+	if o.Replicas < 1 || o.Replicas > 5 {
+		return nil, fmt.Errorf("coordinator: %d copies of the bucket, want 1 to 5", o.Replicas)
+	}
+	scheduler, err := kit.Dial(o.Scheduler, env.ClientTLS(pki.RoleService))
+	if err != nil {
+		return nil, err
+	}
+	pools := schedulerv1.NewAddressPoolServiceClient(scheduler)
+	return New(Config{Replicas: o.Replicas, Instance: o.Instance}, Deps{
+		NATS: env.NATS,
+		Dial: func(node, address string, opts ...grpc.DialOption) (*grpc.ClientConn, error) {
+			return kit.Dial(address, dataplaneTLS(env, node), opts...)
+		},
+		Pools:   func(ctx context.Context) ([]membership.Pool, error) { return readPools(ctx, pools) },
+		Log:     env.Log,
+		Metrics: env.Metrics,
+	})
+}
+
+// dataplaneTLS accepts the data plane of that name alone: another one at its address is not it.
+func dataplaneTLS(env *kit.Env, node string) *tls.Config {
+	cfg := env.ClientTLS(pki.RoleDataplane)
+	if cfg == nil {
+		return nil
+	}
+	verify := cfg.VerifyConnection
+	cfg.VerifyConnection = func(s tls.ConnectionState) error {
+		if err := verify(s); err != nil {
+			return err
+		}
+		id, err := pki.FromCertificate(s.PeerCertificates[0])
+		if err != nil {
+			return err
+		}
+		if id.Name != node {
+			return fmt.Errorf("coordinator: %s answers at the address of node %s", id, node)
+		}
+		return nil
+	}
+	return cfg
+}
+
+// readPools reads all pages of the scheduler's pools.
+func readPools(ctx context.Context, c schedulerv1.AddressPoolServiceClient) ([]membership.Pool, error) {
+	var out []membership.Pool
+	req := &schedulerv1.ListAddressPoolsRequest{PageSize: 1000}
+	for {
+		page, err := c.ListAddressPools(ctx, req)
+		if err != nil {
+			return nil, fmt.Errorf("list the address pools: %w", err)
+		}
+		for _, p := range page.GetAddressPools() {
+			pool, err := poolOf(p)
+			if err != nil {
+				return nil, err
+			}
+			out = append(out, pool)
+		}
+		req.PageToken = page.GetNextPageToken()
+		if req.PageToken == "" || len(out) > membership.MaxPools {
+			return out, nil
+		}
+	}
+}
+
+func poolOf(p *schedulerv1.AddressPool) (membership.Pool, error) {
+	out := membership.Pool{Name: strings.TrimPrefix(p.GetName(), "addressPools/")}
+	switch p.GetPurpose() {
+	case schedulerv1.PoolPurpose_POOL_PURPOSE_SIP:
+		out.Kind = membership.PoolSip
+	case schedulerv1.PoolPurpose_POOL_PURPOSE_LADDR:
+		out.Kind = membership.PoolLaddr
+		out.BlockSize = int(max(p.GetBlockSize(), 1))
+	default:
+		return out, fmt.Errorf("pool %s has the unknown purpose %v", p.GetName(), p.GetPurpose())
+	}
+	for _, text := range p.GetPrefixes() {
+		x, err := netip.ParsePrefix(text)
+		if a, err2 := netip.ParseAddr(text); err2 == nil {
+			x, err = netip.PrefixFrom(a, a.BitLen()), nil
+		}
+		if err != nil {
+			return out, fmt.Errorf("pool %s: %w", p.GetName(), err)
+		}
+		out.Prefixes = append(out.Prefixes, x.Masked())
+	}
+	return out, nil
+}
