@@ -67,7 +67,8 @@ type Machine struct {
 	answered  map[netip.Prefix]bool
 }
 
-// New makes a machine that owns the ports' addresses, and publishes its first snapshot.
+// New makes a machine that owns the ports' addresses, and publishes its first snapshot. It sends nothing before the
+// first Tick, so the thread that will drive it need not run yet.
 func New(now uint32, c Config) (*Machine, error) {
 	if err := c.check(); err != nil {
 		return nil, err
@@ -101,9 +102,6 @@ func New(now uint32, c Config) (*Machine, error) {
 	m.pub.asked.Store(m.probeMS > 0 && len(m.gateways) > 0)
 	if err := m.SetAddresses(nil); err != nil {
 		return nil, err
-	}
-	for i := range m.gateways {
-		m.gateways[i].entry = m.create(now, m.gateways[i].port, m.gateways[i].addr)
 	}
 	m.publish(now)
 	return m, nil

@@ -14,8 +14,10 @@ func TestGateways(t *testing.T) {
 	c := withGateways(testConfig())
 	c.ProbeMS = 500
 	w := newWorld(t, c)
-	if got := w.take(); len(got) != 2 {
-		t.Fatalf("asked %d gateways at the start", len(got))
+	w.expect(0)
+	w.m.Tick(w.now)
+	if w.state(gw4) != "incomplete" || w.state(gw6) != "incomplete" {
+		t.Fatal("the gateways are not asked at the start")
 	}
 	if a := w.m.pub.EchoAge(w.now + 20); a != 20 {
 		t.Fatalf("echo age %d", a)
@@ -82,6 +84,7 @@ func TestRoutes(t *testing.T) {
 	c := withGateways(testConfig())
 	c.Ports[1].Routes = []Route{{netip.MustParsePrefix("192.0.2.0/24"), dpdtest.Addr("10.7.0.1")}}
 	w := newWorld(t, c)
+	w.m.Tick(w.now)
 	for _, e := range w.m.list {
 		mac := gwMAC
 		if e.port == 1 {
@@ -197,6 +200,7 @@ func BenchmarkRoute(b *testing.B) {
 	if err != nil {
 		b.Fatal(err)
 	}
+	m.Tick(0)
 	m.confirm(0, m.find(0, gw4), gwMAC)
 	m.publish(0)
 	s := m.pub.Load()
