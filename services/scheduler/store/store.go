@@ -96,7 +96,8 @@ func (s *Store) follow(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("watch bucket %s: %w", Bucket, err)
 	}
-	defer func() { _ = w.Stop() }()
+	// Stop asks the server to forget the watch and waits seconds for its answer when it is away; nobody needs the answer.
+	defer func() { go func() { _ = w.Stop() }() }()
 	s.mu.Lock()
 	s.base = base
 	s.mu.Unlock()
