@@ -38,6 +38,11 @@ func serve(name, page, frames, echo string) error {
 	if err != nil {
 		return err
 	}
+	web, err := net.Listen("tcp", page)
+	if err != nil {
+		return err
+	}
+	fmt.Println("ready")
 	failed := make(chan error, 3)
 	go func() { failed <- acceptStreams(tcp) }()
 	go func() { failed <- echoDatagrams(udp.(*net.UDPConn), name) }()
@@ -46,8 +51,8 @@ func serve(name, page, frames, echo string) error {
 		mux.HandleFunc("GET /", func(w http.ResponseWriter, r *http.Request) {
 			fmt.Fprintf(w, "%s sees %s\n", name, r.RemoteAddr)
 		})
-		s := &http.Server{Addr: page, Handler: mux, ReadHeaderTimeout: 5 * time.Second}
-		failed <- s.ListenAndServe()
+		s := &http.Server{Handler: mux, ReadHeaderTimeout: 5 * time.Second}
+		failed <- s.Serve(web)
 	}()
 	return <-failed
 }

@@ -108,11 +108,11 @@ func Build(nodes int) error {
 	}{{Client, NetClient}, {RS1, NetRS}, {RS2, NetRS}} {
 		v4, v6 := RouterOn(d.net)
 		add(d.ns, "route add default via %v", v4)
-		add(d.ns, "-6 route add default via %v", v6)
+		add(d.ns, "route add default via %v", v6)
 	}
 	// Health checks come from the management network and reach the real servers through the router.
 	add(Mgmt, "route add 198.18.%d.0/24 via %v", NetRS, V4(NetMgmt, hostBGP))
-	add(Mgmt, "-6 route add %v via %v", netip.PrefixFrom(V6(NetRS, 0), 64), V6(NetMgmt, hostBGP))
+	add(Mgmt, "route add %v via %v", netip.PrefixFrom(V6(NetRS, 0), 64), V6(NetMgmt, hostBGP))
 	if err := ip("", make...); err != nil {
 		return err
 	}
