@@ -22,6 +22,7 @@ type Builder struct {
 	body    []byte // TLVs behind the dictionary
 	dict    []byte // body of the dictionary
 	known   indexes
+	before  before
 	base    uint64
 	self    owner
 	room    int // for body and dictionary
@@ -52,6 +53,7 @@ func (b *Builder) Reset(buf []byte, lane Lane, view, sent uint64) {
 	b.out, b.lane = buf, lane
 	b.body, b.dict = b.body[:0], b.dict[:0]
 	b.known.reset()
+	b.before = before{}
 	b.open, b.kind, b.round, b.base, b.hasBase = -1, KindNone, 0, 0, false
 	b.room = len(buf) - HeaderLen - tlvHeaderLen - clockLen - TagLen - tlvHeaderLen
 	b.full = len(buf) < MinMTU

@@ -40,7 +40,7 @@ func TestDecodeRefuses(t *testing.T) {
 		{"a record with a laddr beyond the dictionary", clockHex + "96 2c00" + dict4 + "84 1200 20 00 01 c0000201 3412 7856 05000080 2c01 02", BadReference},
 		{"a record with a profile beyond the dictionary", clockHex + "96 2c00" + dict4 + "84 1200 21 00 00 c0000201 3412 7856 05000080 2c01 02", BadReference},
 		{"a record with an owner beyond the dictionary", clockHex + "96 2c00" + dict4 + "84 1400 60 02 00 00 c0000201 3412 7856 05000080 2c01 02 00", BadReference},
-		{"a short birth without a base", clockHex + "96 2300 28 01 01 03 0000 901c 01  85 04 0a000101  49 04 06 c6336401 5000 03  69 00 04 0a000005 901f 04" +
+		{"a short birth without a base", clockHex + "96 2300 28 01 01 03 0000 901c 01  85 04 0a000101  49 06 04 c6336401 5000 03  69 00 04 0a000005 901f 08" +
 			"84 1200" + record4Hex, BadReference},
 		{"a record whose more byte has reserved bits", clockHex + "96 2c00" + dict4 + "84 1300 60 10 00 00 c0000201 3412 7856 05000080 2c01 02", ReservedBits},
 		{"a record that ends within a field", clockHex + "96 2c00" + dict4 + "84 1100 20 00 00 c0000201 3412 7856 05000080 2c01", Truncated},
@@ -48,19 +48,23 @@ func TestDecodeRefuses(t *testing.T) {
 		{"sequence hints of a third direction", clockHex + "96 2c00" + dict4 + "84 1400 60 01 00 00 c0000201 3412 7856 05000080 2c01 02 04", ReservedBits},
 		{"a version of more than 32 bits", clockHex + "96 2c00" + dict4 + "84 1600 20 00 00 c0000201 3412 7856 05000080 2c01 ffffffff1f", BadNumber},
 		{"a version that never ends", clockHex + "96 2c00" + dict4 + "84 1700 20 00 00 c0000201 3412 7856 05000080 2c01 ffffffffff01", BadNumber},
-		{"a laddr of the other family than the server", clockHex + "96 3800 28 01 01 03 0000 901c 01  91 06 20010db8000000000000000000000004  49 04 06 c6336401 5000 03" +
-			"69 00 04 0a000005 901f 04  c8 000080ff7f010000 84 1200" + record4Hex, BadReference},
+		{"a laddr of the other family than the server", clockHex + "96 3800 28 01 01 03 0000 901c 01  91 06 20010db8000000000000000000000004  49 06 04 c6336401 5000 03" +
+			"69 00 04 0a000005 901f 08  c8 000080ff7f010000 84 1200" + record4Hex, BadReference},
 		{"a mode that is none", clockHex + "96 0900 28 00 01 03 0000 901c 01", BadValue},
 		{"a mode beyond the last", clockHex + "96 0900 28 06 01 03 0000 901c 01", BadValue},
 		{"a state beyond the last", clockHex + "96 0900 28 01 0f 03 0000 901c 01", BadValue},
 		{"a timeout above 30 days", clockHex + "96 0c00 2b 01 01 03 0000 81 9a 9e 01 01 01", BadValue},
-		{"an address family 5", clockHex + "96 0a00 49 05 06 c6336401 5000 03", BadFamily},
+		{"an address family 5", clockHex + "96 0a00 49 06 05 c6336401 5000 03", BadFamily},
+		{"an address that shares all of its four bytes", clockHex + "96 0200 81 44", BadDictionary},
+		{"an address that shares more than it has", clockHex + "96 0200 81 f4", BadDictionary},
+		{"a laddr with the port of nobody", clockHex + "96 0600 85 0c 0a000101", BadDictionary},
+		{"an address that is cut behind its shared bytes", clockHex + "96 0300 82 e6 01", Truncated},
 		{"an entry longer than the dictionary", clockHex + "96 0200 3f 01", Truncated},
 		{"an entry shorter than its fields", clockHex + "96 0300 82 04 0a", Truncated},
 		{"an entry of tag 0", clockHex + "96 0100 00", BadDictionary},
 		{"two bases", clockHex + "96 1200" + strings.Repeat("c8 0000000000000000", 2), BadDictionary},
 		{"a base beyond 48 bits", clockHex + "96 0900 c8 0000000000000100", BadDictionary},
-		{"a server of a service that isn't there", clockHex + "96 0a00 69 00 04 0a000005 901f 04", BadReference},
+		{"a server of a service that isn't there", clockHex + "96 0a00 69 00 04 0a000005 901f 08", BadReference},
 		{"32 profiles", clockHex + "96 2001" + strings.Repeat("28 01 01 03 0000 901c 01", 32), TooMany},
 		{"a key of family 0", clockHex + "10 1700 0100000000000000 02 00 06 c0000201 3412 c6336401 5000", BadFamily},
 		{"a hint with its reserved bit", clockHex + "88 1a00" + key4Hex + "40 78 0500000000000000 0100", ReservedBits},
@@ -98,11 +102,11 @@ func TestDecodeReadsWhatANewerMinorAdds(t *testing.T) {
 		{"a clock that has grown", "81 1200 0200000000000000 0300000000000000 eeee", 0},
 		{"a hello that has grown", clockHex + "82 3700" + strings.Repeat("00", 55), 0},
 		{"a dictionary entry of an unknown tag", clockHex + "96 0300 e2 aabb", 0},
-		{"a dictionary entry that has grown", clockHex + "96 3000 2a 01 01 03 0000 901c 01 eeee  87 04 0a000101 eeee  49 04 06 c6336401 5000 03  69 00 04 0a000005 901f 04" +
+		{"a dictionary entry that has grown", clockHex + "96 3000 2a 01 01 03 0000 901c 01 eeee  87 04 0a000101 eeee  49 06 04 c6336401 5000 03  69 00 04 0a000005 901f 08" +
 			"c8 000080ff7f010000 84 1200" + record4Hex, 0},
 		{"a record with an extension", clockHex + "96 2c00" + dict4 + "84 1600 60 08 00 00 c0000201 3412 7856 05000080 2c01 02 02 eeee", 0},
-		{"a dictionary in two parts", clockHex + "96 0900 28 01 01 03 0000 901c 01 96 2300 85 04 0a000101 49 04 06 c6336401 5000 03" +
-			"69 00 04 0a000005 901f 04  c8 000080ff7f010000 84 1200" + record4Hex, 0},
+		{"a dictionary in two parts", clockHex + "96 0900 28 01 01 03 0000 901c 01 96 2300 85 04 0a000101 49 06 04 c6336401 5000 03" +
+			"69 00 04 0a000005 901f 08  c8 000080ff7f010000 84 1200" + record4Hex, 0},
 	} {
 		t.Run(row.name, func(t *testing.T) {
 			d := NewDecoder()

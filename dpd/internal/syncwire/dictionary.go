@@ -12,9 +12,16 @@ const (
 	tagBase    = 6
 
 	entryLenMask = 31
-	dictMax      = 255 // entries of one tag; reference 255 is none
-	profileMax   = 31  // profiles; index 31 says that the profile stands in the record
-	noRef        = 255
+
+	// The form byte of an address in an entry: family, whether the port is that of the entry before of its tag, and how many
+	// leading bytes are those of the address before of its tag and family.
+	formFamily   = 0x07
+	formSamePort = 0x08
+	formShared   = 4 // bits to shift
+
+	dictMax    = 255 // entries of one tag; reference 255 is none
+	profileMax = 31  // profiles; index 31 says that the profile stands in the record
+	noRef      = 255
 )
 
 // profile is what many sessions have in common.
@@ -84,11 +91,20 @@ type dictionary struct {
 	profiles                                       [profileMax]profile
 	nServices, nPaths, nLaddrs, nOwners, nProfiles int
 	base                                           uint64 // milliseconds that short births count from
+	before                                         before
 	hasBase                                        bool
+}
+
+// before is what an entry may refer to in those before it.
+type before struct {
+	addr   [3][2][2]uint64 // the last address of each tag (service, server, laddr) and family
+	port   [2]uint16       // of the last service, of the last server
+	server uint32          // id of the last server
 }
 
 func (d *dictionary) reset() {
 	d.nServices, d.nPaths, d.nLaddrs, d.nOwners, d.nProfiles, d.base, d.hasBase = 0, 0, 0, 0, 0, 0, false
+	d.before = before{}
 }
 
 // read adds the entries of one DICTIONARY body.
@@ -114,9 +130,9 @@ func (d *dictionary) read(body []byte) Reason {
 				return TooMany
 			}
 			s := &d.services[d.nServices]
-			s.family, s.proto = r.u8(), r.u8()
-			s.hi, s.lo = r.addr(s.family)
-			s.port, s.id = r.u16(), r.varint()
+			s.proto = r.u8()
+			s.family, s.hi, s.lo, s.port = d.readAddr(&r, tagService)
+			s.id = r.varint()
 			d.nServices++
 		case tagServer:
 			if d.nPaths == dictMax {
@@ -128,8 +144,7 @@ func (d *dictionary) read(body []byte) Reason {
 				return TooMany
 			}
 			l := &d.laddrs[d.nLaddrs]
-			l.family = r.u8()
-			l.hi, l.lo = r.addr(l.family)
+			l.family, l.hi, l.lo, _ = d.readAddr(&r, tagLaddr)
 			d.nLaddrs++
 		case tagOwner:
 			if d.nOwners == dictMax {
@@ -155,9 +170,9 @@ func (d *dictionary) read(body []byte) Reason {
 }
 
 func (d *dictionary) readServer(r *reader) {
-	ref, family := int(r.u8()), r.u8()
-	hi, lo := r.addr(family)
-	port, id := r.u16(), r.varint()
+	ref := int(r.u8())
+	family, hi, lo, port := d.readAddr(r, tagServer)
+	id := d.before.server + unzigzag(r.varint())
 	if r.why != OK {
 		return
 	}
@@ -165,6 +180,7 @@ func (d *dictionary) readServer(r *reader) {
 		r.fail(BadReference)
 		return
 	}
+	d.before.server = id
 	s := &d.services[ref]
 	d.paths[d.nPaths] = path{
 		dstHi: s.hi, dstLo: s.lo, srcHi: hi, srcLo: lo,
@@ -173,6 +189,44 @@ func (d *dictionary) readServer(r *reader) {
 		service:   s.id, server: id,
 	}
 	d.nPaths++
+}
+
+// readAddr reads the address, and for tags other than laddr the port, of an entry.
+func (d *dictionary) readAddr(r *reader, tag int) (family uint8, hi, lo uint64, port uint16) {
+	form := r.u8()
+	family = form & formFamily
+	shared, n := int(form>>formShared), 4
+	if family == 6 {
+		n = 16
+	}
+	if r.why == OK && family != 4 && family != 6 {
+		r.fail(BadFamily)
+	}
+	if r.why == OK && (shared >= n || tag == tagLaddr && form&formSamePort != 0) {
+		r.fail(BadDictionary)
+	}
+	if r.why != OK {
+		return 0, 0, 0, 0
+	}
+	rest := r.take(n - shared)
+	if r.why != OK {
+		return 0, 0, 0, 0
+	}
+	last := &d.before.addr[tag-tagService][family/2-2]
+	var a [16]byte
+	binary.BigEndian.PutUint64(a[:8], last[0])
+	binary.BigEndian.PutUint64(a[8:], last[1])
+	copy(a[shared:], rest)
+	hi, lo = binary.BigEndian.Uint64(a[:8]), binary.BigEndian.Uint64(a[8:])
+	*last = [2]uint64{hi, lo}
+	if tag == tagLaddr {
+		return family, hi, lo, 0
+	}
+	p := &d.before.port[tag-tagService]
+	if form&formSamePort == 0 {
+		*p = r.u16()
+	}
+	return family, hi, lo, *p
 }
 
 // index finds the number of an entry that a builder wrote already. Its slots are cleared by moving on the generation.

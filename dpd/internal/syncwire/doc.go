@@ -57,11 +57,22 @@
 // with the tag in the upper bits. Entries count per tag from 0, over all DICTIONARY TLVs of the datagram, 255 at most (31 profiles).
 //
 //	1 profile   mode u8 (1-5), state u8 (0-14), bits u8, flags u16, timeout var (seconds, at most 30 days), term var
-//	2 service   family u8 (4, 6), protocol u8, address, port u16, service id var
-//	3 server    service entry u8, family u8, address, port u16, server id var
-//	4 laddr     family u8, address
+//	2 service   protocol u8, address with port, service id var
+//	3 server    service entry u8, address with port, server id var: zigzag of its difference to the server entry before (first: to 0)
+//	4 laddr     address
 //	5 owner     node id u32, inc u64
 //	6 base      u64, unix milliseconds that short births count from; below 2^48; one at most
+//
+// An address in an entry is
+//
+//	 0        3   4        8
+//	+--------+---+--------+----------------+-------------+
+//	| family | P | shared | bytes          | port u16    |
+//	+--------+---+--------+----------------+-------------+
+//
+// with the family (4, 6) in the lower bits. The first shared bytes (0-3, 0-15) are those of the address in the entry before
+// of this tag and family, and don't stand here; before the first they are 0. P: the port is that of the entry before of this
+// tag (before the first: 0), and doesn't stand here. A laddr has no port and no P.
 //
 // # Record
 //

@@ -38,9 +38,9 @@ func record6() Record {
 
 // The dictionary entries of record4 and record6: profile, laddr, service, server, base.
 const (
-	dict4 = "28 01 01 03 0000 901c 01  85 04 0a000101  49 04 06 c6336401 5000 03  69 00 04 0a000005 901f 04  c8 000080ff7f010000"
-	dict6 = "28 01 01 03 0000 901c 01  91 06 20010db8000000000000000000000004  55 06 11 20010db8000000000000000000000002 3500 03" +
-		"75 00 06 20010db8000000000000000000000003 e914 04  c8 000080ff7f010000"
+	dict4 = "28 01 01 03 0000 901c 01  85 04 0a000101  49 06 04 c6336401 5000 03  69 00 04 0a000005 901f 08  c8 000080ff7f010000"
+	dict6 = "28 01 01 03 0000 901c 01  91 06 20010db8000000000000000000000004  55 11 06 20010db8000000000000000000000002 3500 03" +
+		"75 00 06 20010db8000000000000000000000003 e914 08  c8 000080ff7f010000"
 	record4Hex = "20 00 00 c0000201 3412 7856 05000080 2c01 02"
 	key4Hex    = "04 06 c0000201 3412 c6336401 5000"
 )
@@ -94,6 +94,14 @@ var goldenRows = []goldenRow{
 		"96 2c00" + dict4 + "84 2400" + record4Hex + "20 00 00 c0000201 3412 7856 05010080 bc5d 02",
 	},
 	{
+		"servers that share bytes, port and nearness of id with those before", LaneBulk,
+		func(b *Builder) Outcome {
+			second := with(record4(), func(r *Record) { r.Reply = key4(8080, 0x5678, 0x0a000006, 0x0a000102); r.Server = 3 })
+			return max(b.Message(&Message{Kind: KindSession, Rec: record4()}), b.Message(&Message{Kind: KindSession, Rec: second}))
+		},
+		"96 3400" + dict4 + "82 34 02 64 00 3c 06 01" + "84 2400" + record4Hex + "20 01 01 c0000201 3412 7856 05000080 2c01 02",
+	},
+	{
 		"a foreign owner, another bucket and sequence hints of one direction", LaneLive,
 		messageRow(Message{Kind: KindNackVersion, Rec: with(record4(), func(r *Record) {
 			r.OwnerInc, r.OwnerID, r.Bucket = 0x0102, 9, 0xee
@@ -112,7 +120,7 @@ var goldenRows = []goldenRow{
 		messageRow(Message{Kind: KindSession, Rec: with(record4(), func(r *Record) {
 			r.Reply, r.Bucket, r.Birth = key4(8080, 0x1234, 0x0a000005, 0xc0000201), 0x34, 0x018000000000<<16|0x0102
 		})}),
-		"96 2600 28 01 01 03 0000 901c 01  49 04 06 c6336401 5000 03  69 00 04 0a000005 901f 04  c8 000080ff7f010000" +
+		"96 2600 28 01 01 03 0000 901c 01  49 06 04 c6336401 5000 03  69 00 04 0a000005 901f 08  c8 000080ff7f010000" +
 			"84 1400 a0 00 ff c0000201 3412 0201000000008001 2c01 02",
 	},
 	{

@@ -17,6 +17,10 @@ func appendVarint(b []byte, v uint32) []byte {
 // maxVarint is the length of the longest variable-length number.
 const maxVarint = 5
 
+// zigzag makes a difference, which wraps, a small number if it is near zero on either side.
+func zigzag(v uint32) uint32   { return v<<1 ^ uint32(int32(v)>>31) }
+func unzigzag(v uint32) uint32 { return v>>1 ^ -(v & 1) }
+
 // Idle times travel in 16 bits: 5 of exponent above 11 of mantissa, exact below 2048 ms, else rounded up to the next of
 // 2048 steps an octave. Rounding is up, so that a value that goes from node to node never makes a session younger.
 const (

@@ -1,6 +1,9 @@
 package syncwire
 
-import "encoding/binary"
+import (
+	"encoding/binary"
+	"math/bits"
+)
 
 // indexes are the dictionary entries that a builder has written into the current datagram.
 type indexes struct {
@@ -57,7 +60,7 @@ func (b *Builder) laddrRef(family uint8, hi, lo uint64) int {
 		return -1
 	}
 	at := b.openEntry()
-	b.dict = appendAddr(append(b.dict, family), family, hi, lo)
+	b.appendEntryAddr(tagLaddr, family, hi, lo, 0)
 	b.closeEntry(at, tagLaddr)
 	return b.known.laddrs.put(&k, slot)
 }
@@ -96,8 +99,10 @@ func (b *Builder) serverRef(r *Record) int {
 		return -1
 	}
 	at := b.openEntry()
-	b.dict = appendAddr(append(b.dict, byte(s), r.Reply.family()), r.Reply.family(), k.srcHi, k.srcLo)
-	b.dict = appendVarint(binary.LittleEndian.AppendUint16(b.dict, r.Reply.srcPort()), r.Server)
+	b.dict = append(b.dict, byte(s))
+	b.appendEntryAddr(tagServer, r.Reply.family(), k.srcHi, k.srcLo, r.Reply.srcPort())
+	b.dict = appendVarint(b.dict, zigzag(r.Server-b.before.server))
+	b.before.server = r.Server
 	b.closeEntry(at, tagServer)
 	return b.known.paths.put(&k, slot)
 }
@@ -114,10 +119,37 @@ func (b *Builder) serviceRef(r *Record) int {
 		return -1
 	}
 	at := b.openEntry()
-	b.dict = appendAddr(append(b.dict, k.family, k.proto), k.family, k.hi, k.lo)
-	b.dict = appendVarint(binary.LittleEndian.AppendUint16(b.dict, k.port), k.id)
+	b.dict = append(b.dict, k.proto)
+	b.appendEntryAddr(tagService, k.family, k.hi, k.lo, k.port)
+	b.dict = appendVarint(b.dict, k.id)
 	b.closeEntry(at, tagService)
 	return b.known.services.put(&k, slot)
+}
+
+// appendEntryAddr writes an address, and a port unless the tag is laddr, by what they have in common with those before.
+func (b *Builder) appendEntryAddr(tag int, family uint8, hi, lo uint64, port uint16) {
+	last := &b.before.addr[tag-tagService][family/2-2]
+	n, shared := 4, bits.LeadingZeros64(last[0]^hi)/8
+	if family == 6 {
+		n = 16
+		if shared == 8 {
+			shared += bits.LeadingZeros64(last[1]^lo) / 8
+		}
+	}
+	shared = min(shared, n-1)
+	*last = [2]uint64{hi, lo}
+	form := family | byte(shared<<formShared)
+	if tag != tagLaddr && b.before.port[tag-tagService] == port {
+		form |= formSamePort
+	}
+	var a [16]byte
+	binary.BigEndian.PutUint64(a[:8], hi)
+	binary.BigEndian.PutUint64(a[8:], lo)
+	b.dict = append(append(b.dict, form), a[shared:n]...)
+	if tag != tagLaddr && form&formSamePort == 0 {
+		b.dict = binary.LittleEndian.AppendUint16(b.dict, port)
+		b.before.port[tag-tagService] = port
+	}
 }
 
 // setBase starts short births in the middle of their reach around the first record's.
