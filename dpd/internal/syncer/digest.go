@@ -37,10 +37,12 @@ func fold(a, b uint64) uint64 {
 }
 
 // hash is the cluster hash of a tuple, under the cluster's key.
-func (s *Shard) hash(k *flow.Key) uint64 {
-	h := fold(k.Addr[0]^s.key[0], k.Addr[1]^mul1)
-	h = fold(h^k.Addr[2]^mul2, k.Addr[3]^s.key[1])
-	return fold(h^k.Meta, s.key[0]^mul3)
+func (s *Shard) hash(k *flow.Key) uint64 { return clusterHash(&s.key, k) }
+
+func clusterHash(key *[2]uint64, k *flow.Key) uint64 {
+	h := fold(k.Addr[0]^key[0], k.Addr[1]^mul1)
+	h = fold(h^k.Addr[2]^mul2, k.Addr[3]^key[1])
+	return fold(h^k.Meta, key[0]^mul3)
 }
 
 // sum is a record's part of its leaf's sum: its identity and version, nothing that may differ between equal copies.

@@ -131,12 +131,12 @@ func (s *Shard) Syn(now int64, h flow.Handle, isn uint32, serverOK bool) SynVerd
 	if x.Flags&flow.Embryonic != 0 && (!known || isn+1 == last) {
 		return SynServe
 	}
+	fresh := x.State != flow.TCPEstablished
 	switch x.State {
 	case flow.TCPFinWait, flow.TCPTimeWait, flow.TCPClose, flow.TCPCloseWait, flow.TCPLastAck:
 		if !known || int32(isn-last) >= 0 {
 			return SynNew
 		}
-		return SynServe
 	}
 	if s.off(KeepBirthOnSyn) {
 		return SynServe
@@ -160,6 +160,11 @@ func (s *Shard) Syn(now int64, h flow.Handle, isn uint32, serverOK bool) SynVerd
 	x.Seq[flow.In] = flow.SeqHint{Next: isn + 1, Seen: true}
 	x.Flags &^= flow.Tomb | flow.Confirmed
 	x.Idle = 0
+	if fresh {
+		// Its handshake will be told again. An established one stays so, or a blind SYN would end it.
+		x.State, x.Timeout = flow.TCPNone, 0
+		x.Flags |= flow.Embryonic
+	}
 	s.update(h, x)
 	s.account(x, +1)
 	if known {

@@ -1,0 +1,137 @@
+package sim
+
+import (
+	"fmt"
+	"slices"
+
+	"github.com/holdfast-lb/holdfast/dpd/internal/flow"
+)
+
+// find loads the record that a tuple finds on a node.
+func (n *node) find(b flow.Bucket, k *flow.Key) (x flow.Session, d flow.Direction, ok bool) {
+	s := n.shards[n.shardOf(b)]
+	h, d, ok := s.table.Find(k)
+	if ok {
+		s.table.Load(h, &x)
+	}
+	return x, d, ok
+}
+
+// maps says whether packets of a side of a connection are translated rightly on a node.
+func (n *node) maps(c *conn, side flow.Direction) bool {
+	if c.reply == (flow.Key{}) {
+		return false
+	}
+	k := &c.orig
+	if side == flow.Out {
+		k = &c.reply
+	}
+	x, d, ok := n.find(c.bucket, k)
+	return ok && d == side && x.Orig == c.orig && x.Reply == c.reply && x.Flags&flow.HardTomb == 0
+}
+
+type mapped struct {
+	c    *conn
+	side flow.Direction
+}
+
+// mapped lists the sides of established connections whose packets pass through n and are translated there.
+func (w *world) mapped(n *node) (list []mapped) {
+	for _, c := range w.conns {
+		if c.phase != established || c.idle {
+			continue
+		}
+		for d := range c.path {
+			if c.path[d] == n && n.maps(c, flow.Direction(d)) {
+				list = append(list, mapped{c, flow.Direction(d)})
+			}
+		}
+	}
+	return list
+}
+
+// checkMapped is invariant 2: a delivery takes no mapping away from under packets.
+func (w *world) checkMapped(n *node, before []mapped) {
+	for _, m := range before {
+		if m.c.phase == established && m.c.path[m.side] == n && !n.maps(m.c, m.side) {
+			w.violate("I2 conn %d: a delivery took the mapping of side %d from node %d", m.c.id, m.side, n.id)
+		}
+	}
+}
+
+func (w *world) heldAnywhere(c *conn) bool {
+	for _, n := range w.living() {
+		if n.maps(c, flow.Out) {
+			return true
+		}
+	}
+	return false
+}
+
+// dropLost ends connections of which the dead node had the only copy: nothing could save them.
+func (w *world) dropLost() {
+	for _, c := range slices.Clone(w.conns) {
+		if c.phase != opening && !w.heldAnywhere(c) {
+			w.total.lost++
+			c.end("lost with its node before any copy")
+		}
+	}
+}
+
+// checkCalm is what must hold after repair.
+func (w *world) checkCalm() {
+	if w.broken != "" {
+		return
+	}
+	type line struct{ key, ver string }
+	var first map[string]string
+	var who uint32
+	for _, n := range w.living() {
+		now := map[string]string{}
+		var list []line
+		n.each(func(x *flow.Session) {
+			if x.Flags&flow.Tomb != 0 || x.Flags&flow.Embryonic != 0 {
+				return
+			}
+			k := short(x.Orig, x.Reply) + fmt.Sprint(x.Orig.Proto())
+			now[k] = version(x.Birth, x.Term, x.Owner, x.Ver, 0)
+			list = append(list, line{k, now[k]})
+		})
+		if first == nil {
+			first, who = now, n.id
+			continue
+		}
+		for _, l := range list {
+			if first[l.key] != l.ver {
+				w.violate("I1 nodes %d and %d disagree about %s: %q and %q", who, n.id, l.key, first[l.key], l.ver)
+				return
+			}
+		}
+		if len(now) != len(first) {
+			w.violate("I1 node %d has %d live records, node %d has %d: %v %v", who, len(first), n.id, len(now), first, now)
+			return
+		}
+	}
+	for _, c := range w.conns {
+		if c.phase != established {
+			continue
+		}
+		name := "I3 served"
+		if c.idle {
+			name = "I4 idle"
+			if w.now-c.last > int64(w.opt.est)*1000-5_000 {
+				continue
+			}
+		}
+		for _, n := range w.living() {
+			if !n.maps(c, flow.In) || !n.maps(c, flow.Out) {
+				w.violate("%s conn %d %s is not on node %d", name, c.id, short(c.orig, c.reply), n.id)
+				return
+			}
+		}
+		if !c.idle && c.waits != 0 && w.now-c.waits > 3_000 {
+			w.violate("I3 served conn %d: nothing came through for %d ms", c.id, w.now-c.waits)
+			return
+		}
+	}
+}

@@ -1,0 +1,200 @@
+package sim
+
+import (
+	"github.com/holdfast-lb/holdfast/dpd/internal/flow"
+	"github.com/holdfast-lb/holdfast/dpd/internal/syncer"
+)
+
+const blocks = 12
+
+// coordinator is the membership service: views, leases, bulk, admission.
+type coordinator struct {
+	w       *world
+	epoch   uint64
+	inc     uint64
+	members []syncer.Member
+	lease   [blocks + 1]flow.Node // by block; zero: free
+	fenced  [blocks + 1]int64     // when the holder's end was known to all
+}
+
+func (c *coordinator) begin() {
+	for _, n := range c.w.nodes {
+		c.inc++
+		c.lease[n.id] = flow.Node{Inc: c.inc, ID: n.id}
+		n.start(c.inc, int(n.id))
+		n.admitted = true
+		c.members = append(c.members, syncer.Member{Node: n.node(), Admitted: true})
+	}
+	c.publish(0)
+}
+
+// publish makes a view and brings it to every living node, to each in its own time.
+func (c *coordinator) publish(spread int64) {
+	c.epoch++
+	members := append([]syncer.Member(nil), c.members...)
+	epoch := c.epoch
+	for _, n := range c.w.living() {
+		ms := int64(0)
+		if spread > 0 {
+			ms = c.w.rng.Int64N(spread)
+		}
+		life := n.life
+		c.w.after(ms, func() {
+			if n.alive && n.life == life {
+				n.setView(&syncer.View{Epoch: epoch, Self: n.node(), Members: members})
+			}
+		})
+	}
+}
+
+func (c *coordinator) index(id uint32) int {
+	for i := range c.members {
+		if c.members[i].Node.ID == id {
+			return i
+		}
+	}
+	return -1
+}
+
+// crashOne kills a node if enough are left, and brings it back some time later.
+func (c *coordinator) crashOne() {
+	w := c.w
+	r := w.routable()
+	if len(r) < 2 || w.quiet {
+		return
+	}
+	c.crash(r[w.rng.IntN(len(r))])
+}
+
+func (c *coordinator) crash(n *node) {
+	w := c.w
+	w.logf("node %d crashes", n.id)
+	dead := n.node()
+	n.stop()
+	w.dropLost()
+	for _, o := range w.conns {
+		w.after(20+w.rng.Int64N(100), func() { o.reroute() })
+	}
+	w.after(500+w.rng.Int64N(1000), func() {
+		if i := c.index(dead.ID); i >= 0 && c.members[i].Node == dead {
+			w.logf("view removes node %d", dead.ID)
+			c.members = append(c.members[:i], c.members[i+1:]...)
+			c.publish(300)
+		}
+	})
+	if w.opt.restarts {
+		ms := 100 + w.rng.Int64N(8000)
+		w.after(ms, func() { c.join(n) })
+	}
+}
+
+// reroute moves sides that ran through a dead node.
+func (o *conn) reroute() {
+	for d, n := range o.path {
+		if n == nil || !n.alive || !n.admitted {
+			if m := o.w.anyRoute(); m != nil {
+				o.path[d] = m
+			}
+		}
+	}
+}
+
+// join starts a node anew: a higher incarnation, a free block, stock from every member, then admission.
+func (c *coordinator) join(n *node) {
+	w := c.w
+	if n.alive {
+		return
+	}
+	c.reclaim()
+	block := 0
+	for b := 1; b <= blocks && block == 0; b++ {
+		if c.lease[b] == (flow.Node{}) {
+			block = b
+		}
+	}
+	if block == 0 {
+		w.after(1000, func() { c.join(n) })
+		return
+	}
+	c.inc++
+	n.start(c.inc, block)
+	c.lease[block] = n.node()
+	w.logf("node %d starts as inc %d with block %d", n.id, n.inc, block)
+	if i := c.index(n.id); i >= 0 {
+		c.members[i] = syncer.Member{Node: n.node()}
+	} else {
+		c.members = append(c.members, syncer.Member{Node: n.node()})
+	}
+	c.publish(200)
+	life := n.life
+	w.after(400, func() { c.bulk(n, life, 0) })
+}
+
+// bulk asks the members for stock until the joiner is ready.
+func (c *coordinator) bulk(n *node, life, round int) {
+	w := c.w
+	if n.life != life {
+		return
+	}
+	if ready, _ := n.sync.Ready(); ready && round > 0 {
+		n.admitted = true
+		c.members[c.index(n.id)].Admitted = true
+		w.logf("node %d admitted", n.id)
+		c.publish(200)
+		return
+	}
+	if round%40 == 0 {
+		for _, m := range w.living() {
+			if m != n && m.admitted {
+				for _, s := range m.shards {
+					s.StartBulk(m.now(), n.node())
+				}
+				m.drain()
+			}
+		}
+	}
+	w.after(50, func() { c.bulk(n, life, round+1) })
+}
+
+// reclaim frees the blocks of dead incarnations of which no living node holds a record or tombstone.
+func (c *coordinator) reclaim() {
+	for b := 1; b <= blocks; b++ {
+		h := c.lease[b]
+		if h == (flow.Node{}) {
+			continue
+		}
+		if i := c.index(h.ID); i >= 0 && c.members[i].Node == h {
+			c.fenced[b] = 0
+			continue
+		}
+		if c.fenced[b] == 0 {
+			c.fenced[b] = c.w.now
+		}
+		if c.w.now-c.fenced[b] < 6000 {
+			continue
+		}
+		used := false
+		for _, n := range c.w.living() {
+			n.each(func(x *flow.Session) { used = used || x.Reply.Dst().Addr() == laddr(b) })
+		}
+		if !used {
+			c.lease[b] = flow.Node{}
+		}
+	}
+}
+
+// each visits every record of a node.
+func (n *node) each(visit func(*flow.Session)) {
+	var x flow.Session
+	for _, s := range n.shards {
+		for cur := uint32(0); ; {
+			cur = s.table.Scan(cur, 1<<16, func(h flow.Handle) {
+				s.table.Load(h, &x)
+				visit(&x)
+			})
+			if cur == 0 {
+				break
+			}
+		}
+	}
+}

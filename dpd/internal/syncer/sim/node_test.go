@@ -1,0 +1,248 @@
+package sim
+
+import (
+	"encoding/binary"
+	"net/netip"
+
+	"github.com/holdfast-lb/holdfast/dpd/internal/conntrack"
+	"github.com/holdfast-lb/holdfast/dpd/internal/expiry"
+	"github.com/holdfast-lb/holdfast/dpd/internal/flow"
+	"github.com/holdfast-lb/holdfast/dpd/internal/syncer"
+	"github.com/holdfast-lb/holdfast/dpd/internal/syncseal"
+	"github.com/holdfast-lb/holdfast/dpd/internal/syncwire"
+)
+
+// node is one data plane: the real Sync, and for each worker the real Shard over the real table.
+type node struct {
+	w          *world
+	id         uint32
+	inc        uint64
+	skew       int64
+	shardCount int
+	alive      bool
+	admitted   bool
+	block      int // leased block of local addresses; 0: none
+	life       int // distinguishes ticks of former lives
+	sync       *syncer.Sync
+	shards     []*shard
+	ports      ports
+}
+
+// shard is one worker.
+type shard struct {
+	*syncer.Shard
+	n       *node
+	i       int
+	table   *conntrack.Table
+	inbox   []syncer.Delivery
+	waiting []waiting
+}
+
+type waiting struct {
+	p     packet
+	until int64
+}
+
+func (n *node) node() flow.Node { return flow.Node{Inc: n.inc, ID: n.id} }
+func (n *node) now() int64      { return n.w.now + n.skew }
+
+func (n *node) shardOf(b flow.Bucket) int { return int(b) % n.shardCount }
+
+// start boots a new incarnation with empty tables.
+func (n *node) start(inc uint64, block int) {
+	w := n.w
+	n.inc, n.alive, n.admitted, n.block = inc, true, false, block
+	n.life++
+	n.ports = ports{n: n, taken: map[flow.Key]bool{}, freed: map[flow.Key]int64{}}
+	n.shards = nil
+	var err error
+	n.sync, err = syncer.NewSync(n.now(), syncer.SyncConfig{
+		Self: n.node(), Shards: n.shardCount, ShardOf: n.shardOf, MTU: 1400, Off: w.opt.off,
+		Random: func(b []byte) {
+			for len(b) > 0 {
+				var x [8]byte
+				binary.LittleEndian.PutUint64(x[:], w.rng.Uint64())
+				b = b[copy(b, x[:]):]
+			}
+		},
+	}, n)
+	if err != nil {
+		panic(err)
+	}
+	if err := n.sync.SetKeys(7, syncseal.Key{ID: 7, Secret: [32]byte{1, 2, 3}}); err != nil {
+		panic(err)
+	}
+	times := conntrack.DefaultTimeouts()
+	times[flow.TCPEstablished], times[flow.UDPNormal], times[flow.UDPOneWay] = w.opt.est, w.opt.est, w.opt.est
+	for i := range n.shardCount {
+		table, err := conntrack.New(conntrack.Config{CapacityV4: 256, CapacityV6: 256, Timeouts: &times})
+		if err != nil {
+			panic(err)
+		}
+		if err := table.SetSelf(n.node()); err != nil {
+			panic(err)
+		}
+		s := &shard{n: n, i: i, table: table}
+		table.Advance(expiry.Tick(uint32(n.now())))
+		s.Shard = syncer.New(syncer.Config{
+			Self: n.node(), DigestKey: [16]byte{9, 8, 7}, Off: w.opt.off,
+			Owns: func(b flow.Bucket) bool { return n.shardOf(b) == i },
+		}, table, &n.ports)
+		n.shards = append(n.shards, s)
+	}
+	life := n.life
+	var tick func()
+	tick = func() {
+		if n.life != life || !n.alive {
+			return
+		}
+		n.tick()
+		w.after(5, tick)
+	}
+	w.after(w.rng.Int64N(5)+1, tick)
+}
+
+// stop ends a life.
+func (n *node) stop() {
+	if !n.alive {
+		return
+	}
+	n.alive, n.admitted = false, false
+	n.life++
+	for _, s := range n.shards {
+		if err := s.table.Close(); err != nil {
+			panic(err)
+		}
+	}
+}
+
+// Send is syncer.Outlet.
+func (n *node) Send(to flow.Node, _ netip.AddrPort, b []byte) { n.w.send(n, to, b) }
+
+// Deliver is syncer.Outlet.
+func (n *node) Deliver(i int, d *syncer.Delivery) bool {
+	n.shards[i].inbox = append(n.shards[i].inbox, *d)
+	return true
+}
+
+func (n *node) datagram(b []byte) {
+	before := n.w.mapped(n)
+	n.sync.Datagram(n.now(), netip.AddrPort{}, b)
+	n.drain()
+	n.w.checkMapped(n, before)
+}
+
+func (n *node) setView(v *syncer.View) {
+	for _, s := range n.shards {
+		s.SetView(n.now(), v)
+	}
+	n.sync.SetView(n.now(), v)
+	n.drain()
+}
+
+// drain moves deliveries to shards and their actions to the sync machine until both are empty, then flushes.
+func (n *node) drain() {
+	for again := true; again; {
+		again = false
+		for _, s := range n.shards {
+			s.table.Advance(expiry.Tick(uint32(n.now())))
+			for i := 0; i < len(s.inbox); i++ {
+				d := s.inbox[i]
+				s.Shard.Deliver(n.now(), &d)
+			}
+			s.inbox = s.inbox[:0]
+			acts := append([]syncer.Action(nil), s.Actions()...)
+			s.Done()
+			for i := range acts {
+				again = true
+				s.act(&acts[i])
+			}
+		}
+	}
+	n.sync.Flush(n.now())
+}
+
+func (s *shard) act(a *syncer.Action) {
+	w := s.n.w
+	s.n.sync.Queue(s.n.now(), s.i, a)
+	switch a.Kind {
+	case syncer.ActInstalled, syncer.ActMissed:
+		s.wake(a)
+	case syncer.ActTakenOver, syncer.ActAdopted, syncer.ActRefuted, syncer.ActAged, syncer.ActClosed, syncer.ActReborn, syncer.ActRemoved:
+		w.logf("node %d: %v %s", s.n.id, eventName[a.Kind], recName(&a.Msg.Rec))
+		if a.Kind == syncer.ActTakenOver {
+			w.total.takenOver++
+		}
+	}
+}
+
+var eventName = map[syncer.ActionKind]string{
+	syncer.ActTakenOver: "takes over", syncer.ActAdopted: "adopts", syncer.ActRefuted: "refutes", syncer.ActAged: "aged",
+	syncer.ActClosed: "closed", syncer.ActReborn: "reborn", syncer.ActRemoved: "removed",
+}
+
+func recName(r *syncwire.Record) string {
+	return short(flow.Key(r.Orig), flow.Key(r.Reply)) + " " + version(flow.Birth(r.Birth), r.Term, flow.Node{Inc: r.OwnerInc, ID: r.OwnerID}, r.Ver, flow.Flags(r.Flags))
+}
+
+func (n *node) tick() {
+	for _, s := range n.shards {
+		now := n.now()
+		var due [64]flow.Handle
+		k := s.table.Sweep(expiry.Tick(uint32(now)), 512, len(due), due[:])
+		for _, h := range due[:k] {
+			if keep := s.Expired(now, h); keep > 0 {
+				s.table.Rearm(h, expiry.Tick(uint32(now)).Add(uint32(keep)))
+			}
+		}
+		s.Tick(now, 64)
+		s.expireWaiting()
+	}
+	n.drain()
+	n.sync.Tick(n.now())
+	n.drain()
+}
+
+// ports is the pool of a node, of few ports, so that they are used again soon.
+type ports struct {
+	n     *node
+	taken map[flow.Key]bool
+	freed map[flow.Key]int64
+}
+
+const portsPerBucket = 3
+
+func laddr(block int) netip.Addr { return netip.AddrFrom4([4]byte{10, 9, byte(block), 1}) }
+
+func (p *ports) Mark(k flow.Key) { p.taken[k] = true }
+
+func (p *ports) Release(k flow.Key) {
+	delete(p.taken, k)
+	p.freed[k] = p.n.w.now
+}
+
+func (p *ports) Holds(k *flow.Key) bool {
+	return p.n.block != 0 && k.Dst().Addr() == laddr(p.n.block)
+}
+
+// take finds the port that was free longest.
+func (p *ports) take(proto uint8, server netip.AddrPort, b flow.Bucket) (flow.Key, bool) {
+	var best flow.Key
+	found := false
+	if p.n.block == 0 {
+		return best, false
+	}
+	for i := range portsPerBucket {
+		k, err := flow.MakeKey(proto, server, netip.AddrPortFrom(laddr(p.n.block), uint16(1024+256*i)+uint16(b)))
+		if err != nil {
+			panic(err)
+		}
+		if !p.taken[k] && (!found || p.freed[k] < p.freed[best]) {
+			best, found = k, true
+		}
+	}
+	if found {
+		p.taken[best] = true
+	}
+	return best, found
+}

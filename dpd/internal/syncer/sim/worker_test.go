@@ -1,0 +1,199 @@
+package sim
+
+import (
+	"net/netip"
+
+	"github.com/holdfast-lb/holdfast/dpd/internal/conntrack"
+	"github.com/holdfast-lb/holdfast/dpd/internal/expiry"
+	"github.com/holdfast-lb/holdfast/dpd/internal/flow"
+	"github.com/holdfast-lb/holdfast/dpd/internal/syncer"
+	"github.com/holdfast-lb/holdfast/dpd/internal/syncwire"
+)
+
+// packet is one packet on its way: its tuple, and the connection that it belongs to in truth.
+type packet struct {
+	c     *conn
+	key   flow.Key
+	dir   flow.Direction // in truth
+	seg   conntrack.Segment
+	tried bool // it waited once
+}
+
+// packet handles one packet as a worker does: look up, touch, ask the Shard where it must be asked, translate.
+func (n *node) packet(p packet) {
+	s := n.shards[n.shardOf(p.c.bucket)]
+	now := n.now()
+	s.table.Advance(expiry.Tick(uint32(now)))
+	s.handle(now, p)
+	n.drain()
+}
+
+func (s *shard) handle(now int64, p packet) {
+	tcp := p.key.Proto() == flow.ProtoTCP
+	syn := tcp && p.seg.Flags&(conntrack.SYN|conntrack.ACK) == conntrack.SYN && p.dir == flow.In
+	h, d, ok := s.table.Find(&p.key)
+	if !ok {
+		s.miss(now, p, syn)
+		return
+	}
+	o := s.table.Touch(h, d, &p.seg, expiry.Tick(uint32(now)))
+	if syn && o&(conntrack.SynOnExisting|conntrack.HitHardTomb|conntrack.HitSoftTomb) != 0 {
+		switch s.Syn(now, h, p.seg.Seq, true) {
+		case syncer.SynNew:
+			s.open(now, p)
+			return
+		case syncer.SynDrop:
+			return
+		case syncer.SynReborn:
+			o = s.table.Touch(h, d, &p.seg, expiry.Tick(uint32(now)))
+		case syncer.SynServe:
+		}
+	}
+	if !s.tell(now, h, d, &p, o) {
+		return
+	}
+	var out flow.Key
+	s.table.Outgoing(h, d, &out)
+	p.c.arrive(p, d, out)
+}
+
+// tell gives the Shard what a packet showed; false: drop it.
+func (s *shard) tell(now int64, h flow.Handle, d flow.Direction, p *packet, o conntrack.Outcome) bool {
+	const ask = conntrack.Foreign | conntrack.HitSoftTomb | conntrack.HitHardTomb | conntrack.HitReplyOnly | conntrack.FirstLocalPacket
+	if o&ask != 0 {
+		f := syncer.Packet{Dir: d, Seq: p.seg.Seq + p.seg.Payload + 1, Alive: p.seg.Flags&(conntrack.SYN|conntrack.FIN|conntrack.RST) == 0}
+		var x flow.Session
+		s.table.Load(h, &x)
+		f.Hint = hints(&x, d, o)
+		if s.Packet(now, h, f) == syncer.Drop {
+			return false
+		}
+	}
+	if o&conntrack.Foreign == 0 {
+		switch {
+		case o&conntrack.HandshakeDone != 0:
+			s.Established(now, h)
+		case o&(conntrack.FirstFin|conntrack.Closed|conntrack.BitsChanged) != 0:
+			var x flow.Session
+			s.table.Load(h, &x)
+			if x.Flags&flow.Embryonic == 0 {
+				s.Changed(now, h)
+			}
+		}
+	}
+	return true
+}
+
+// hints are the facts of one direction that a record shows.
+func hints(x *flow.Session, d flow.Direction, o conntrack.Outcome) (f syncwire.HintFlags) {
+	f = syncwire.HintActive
+	if x.Bits&flow.SynOut != 0 && d == flow.Out {
+		f |= syncwire.HintSynAck
+	}
+	if o&conntrack.HandshakeDone != 0 {
+		f |= syncwire.HintAck
+	}
+	fin, acked, rst := flow.FinIn, flow.FinAckedIn, flow.RstIn
+	if d == flow.Out {
+		fin, acked, rst = flow.FinOut, flow.FinAckedOut, flow.RstOut
+	}
+	if x.Bits&fin != 0 {
+		f |= syncwire.HintFin
+	}
+	if x.Bits&acked != 0 {
+		f |= syncwire.HintFinAcked
+	}
+	if x.Bits&rst != 0 {
+		f |= syncwire.HintRst
+	}
+	return f
+}
+
+func (s *shard) miss(now int64, p packet, syn bool) {
+	tcp := p.key.Proto() == flow.ProtoTCP
+	if syn {
+		s.open(now, p)
+		return
+	}
+	if p.tried {
+		if !tcp && p.dir == flow.In {
+			s.open(now, p)
+		}
+		return
+	}
+	switch s.Miss(now, &p.key, p.c.bucket) {
+	case syncer.MissWait:
+		p.tried = true
+		s.waiting = append(s.waiting, waiting{p, now + 20})
+	case syncer.MissSchedule:
+		if p.dir == flow.In {
+			s.open(now, p)
+		}
+	case syncer.MissDrop:
+	}
+}
+
+// wake lets packets go that waited for a tuple.
+func (s *shard) wake(a *syncer.Action) {
+	var go_ []packet
+	keep := s.waiting[:0]
+	for _, v := range s.waiting {
+		if k := v.p.key; k == flow.Key(a.Msg.Rec.Orig) || k == flow.Key(a.Msg.Rec.Reply) {
+			go_ = append(go_, v.p)
+			continue
+		}
+		keep = append(keep, v)
+	}
+	s.waiting = keep
+	for _, p := range go_ {
+		s.handle(s.n.now(), p)
+	}
+}
+
+func (s *shard) expireWaiting() {
+	var go_ []packet
+	keep := s.waiting[:0]
+	for _, v := range s.waiting {
+		if v.until > s.n.now() {
+			keep = append(keep, v)
+		} else if v.p.key.Proto() != flow.ProtoTCP {
+			go_ = append(go_, v.p)
+		}
+	}
+	s.waiting = keep
+	for _, p := range go_ {
+		s.handle(s.n.now(), p)
+	}
+}
+
+var servers = [2]netip.Addr{netip.AddrFrom4([4]byte{10, 1, 0, 1}), netip.AddrFrom4([4]byte{10, 1, 0, 2})}
+
+// open schedules a new session for a client's packet.
+func (s *shard) open(now int64, p packet) {
+	n := s.n
+	if !n.admitted || p.dir != flow.In || n.sync.Frozen() {
+		return
+	}
+	proto := p.key.Proto()
+	reply, ok := n.ports.take(proto, netip.AddrPortFrom(servers[n.w.rng.IntN(2)], 80), p.c.bucket)
+	if !ok {
+		n.w.total.refused++
+		return
+	}
+	x := flow.Session{Orig: p.key, Reply: reply, Service: 1, Server: 1, Mode: flow.FullNAT, Bucket: p.c.bucket, State: flow.UDPNone}
+	if proto == flow.ProtoTCP {
+		x.State, x.Flags = flow.TCPNone, flow.Embryonic
+	}
+	h, err := s.Create(now, &x)
+	if err != nil {
+		n.ports.Release(reply)
+		n.w.logf("node %d: create %s: %v", n.id, short(p.key, reply), err)
+		return
+	}
+	n.w.logf("node %d: opens %s", n.id, short(p.key, reply))
+	o := s.table.Touch(h, flow.In, &p.seg, expiry.Tick(uint32(now)))
+	s.tell(now, h, flow.In, &p, o)
+	var out flow.Key
+	s.table.Outgoing(h, flow.In, &out)
+	p.c.arrive(p, flow.In, out)
+}
