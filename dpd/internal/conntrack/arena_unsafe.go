@@ -20,16 +20,16 @@ type arena struct {
 	size uint64 // bytes mapped
 }
 
-// region maps n zeroed elements of T, which must be free of pointers, and returns them with their address.
-func region[T any](a *arena, n int) ([]T, uintptr, error) {
+// region maps n zeroed elements of T, which must be free of pointers, and returns them.
+func region[T any](a *arena, n int) ([]T, error) {
 	var zero T
 	size := n * int(unsafe.Sizeof(zero))
 	if size == 0 {
-		return nil, 0, nil
+		return nil, nil
 	}
 	b, err := syscall.Mmap(-1, 0, size, syscall.PROT_READ|syscall.PROT_WRITE, syscall.MAP_PRIVATE|syscall.MAP_ANON)
 	if err != nil {
-		return nil, 0, fmt.Errorf("conntrack: mapping %d bytes: %w", size, err)
+		return nil, fmt.Errorf("conntrack: mapping %d bytes: %w", size, err)
 	}
 	a.maps = append(a.maps, b)
 	a.size += uint64(size)
@@ -39,8 +39,7 @@ func region[T any](a *arena, n int) ([]T, uintptr, error) {
 			b[i] = 0
 		}
 	}
-	p := unsafe.Pointer(unsafe.SliceData(b))
-	return unsafe.Slice((*T)(p), n), uintptr(p), nil
+	return unsafe.Slice((*T)(unsafe.Pointer(unsafe.SliceData(b))), n), nil
 }
 
 // close unmaps everything. Slices handed out must not be used after.

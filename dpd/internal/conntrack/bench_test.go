@@ -43,7 +43,7 @@ func fill(b testing.TB, n int, six bool) *Table {
 
 func BenchmarkLookupBatchAndTouch(b *testing.B) {
 	for _, six := range []bool{false, true} {
-		for _, n := range []int{100_000, 1_000_000, 10_000_000, 20_000_000} {
+		for _, n := range []int{1000, 100_000, 1_000_000, 10_000_000, 20_000_000} {
 			if testing.Short() && n > 1_000_000 {
 				continue
 			}

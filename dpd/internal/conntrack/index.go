@@ -30,7 +30,6 @@ const (
 // index maps tuples to refs. It stores no tuple: the table compares what it names.
 type index struct {
 	bucket []bucket
-	base   uintptr // address of bucket[0], for prefetching
 	n      uint64
 	path   []hop // scratch of makeRoom
 }

@@ -1,18 +1,36 @@
 #include "textflag.h"
 
-// func prefetch(addrs *uintptr, n int)
-TEXT ·prefetch(SB), NOSPLIT, $0-16
-	MOVQ addrs+0(FP), SI
-	MOVQ n+8(FP), CX
-	TESTQ CX, CX
+// func prefetch(base unsafe.Pointer, off *uint64, n int)
+TEXT ·prefetch(SB), NOSPLIT, $0-24
+	MOVQ base+0(FP), DI
+	MOVQ off+8(FP), SI
+	MOVQ n+16(FP), CX
+	SUBQ $4, CX
+	JLT  tail
+
+four:
+	MOVQ 0(SI), R8
+	MOVQ 8(SI), R9
+	MOVQ 16(SI), R10
+	MOVQ 24(SI), R11
+	PREFETCHT0 (DI)(R8*1)
+	PREFETCHT0 (DI)(R9*1)
+	PREFETCHT0 (DI)(R10*1)
+	PREFETCHT0 (DI)(R11*1)
+	ADDQ $32, SI
+	SUBQ $4, CX
+	JGE  four
+
+tail:
+	ADDQ $4, CX
 	JLE  done
 
-loop:
-	MOVQ (SI), AX
-	PREFETCHT0 (AX)
+one:
+	MOVQ (SI), R8
+	PREFETCHT0 (DI)(R8*1)
 	ADDQ $8, SI
 	DECQ CX
-	JNZ  loop
+	JNZ  one
 
 done:
 	RET

@@ -10,22 +10,22 @@ import (
 // record is what a packet needs of a session: one cache line, 64 bytes. Pairs are indexed by flow.Direction: [0] the
 // original tuple and the client's side, [1] the reply tuple and the server's side.
 type record struct {
-	addr    [2]uint64 // Addr[0] of the key: both addresses of IPv4, the first half of the source of IPv6
-	ports   [2]uint32 // source<<16 | destination
-	proto   uint8     // ICMPv6 is kept as ICMP: the family tells them apart
-	kind    uint8     // bit d: tuple d is IPv6; bits 2-4: flow.Mode; bit 5: no reply tuple
-	state   flow.State
-	bits    flow.Bits
+	addr    [2]uint64  // Addr[0] of the key: both addresses of IPv4, the first half of the source of IPv6
+	ports   [2]uint32  // source<<16 | destination
+	state   flow.State // state to kind are one word, which Touch tests at once
+	local   uint8      // what is true of this node only: seen bits, doubt, indexing, repeated ACKs
 	flags   flow.Flags
-	timeout expiry.Span
 	owner   uint16 // index into Table.owners
+	proto   uint8  // ICMPv6 is kept as ICMP: the family tells them apart
+	kind    uint8  // bit d: tuple d is IPv6; bits 2-4: flow.Mode; bit 5: no reply tuple
+	bits    flow.Bits
 	bucket  flow.Bucket
-	local   uint8 // what is true of this node only: seen bits, doubt, indexing, repeated ACKs
+	timeout expiry.Span
 	seen    expiry.Tick
 	next    [2]uint32 // sequence number after the last byte seen
 	ack     [2]uint32 // highest acknowledgement seen
 	window  [2]uint16
-	side    uint32 // index into Table.sides; of a free record the next free handle
+	side    uint32 // index into Table.extra; of a free record the next free handle
 }
 
 // Bits of record.local.

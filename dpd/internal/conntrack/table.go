@@ -39,9 +39,7 @@ type Config struct {
 // live (neither a tombstone nor reply-only), and of each tombstone whose original tuple nobody live has taken since.
 type Table struct {
 	rec      []record // by handle; record 0 is never used
-	recBase  uintptr
-	line     []line // of handles from first6 on
-	lineBase uintptr
+	line     []line   // of handles from first6 on
 	cold     []cold
 	deadline []uint32 // by handle; 0 = free
 	ix       index
@@ -49,6 +47,7 @@ type Table struct {
 	now      expiry.Tick
 	first6   uint32 // first handle of the IPv6 part; handles below are IPv4
 	self     uint16 // index of the own node in owners
+	ordinary ordinary
 
 	owners   owners
 	defaults Timeouts
@@ -94,6 +93,7 @@ func New(c Config) (*Table, error) {
 	t.part[0] = part{first: 1, end: t.first6, fresh: 1}
 	t.part[1] = part{first: t.first6, end: end, fresh: t.first6}
 	buckets := max(int(float64(2*(end-1))/(slots*c.Load))+1, 16)
+	t.ordinary = ordinaryTCP(0)
 	if err := t.allocate(int(end), c.CapacityV6, buckets, c.CapacityExtra); err != nil {
 		return nil, errors.Join(err, t.arena.close())
 	}
@@ -103,22 +103,22 @@ func New(c Config) (*Table, error) {
 }
 
 func (t *Table) allocate(records, lines, buckets, extra int) (err error) {
-	if t.rec, t.recBase, err = region[record](&t.arena, records); err != nil {
+	if t.rec, err = region[record](&t.arena, records); err != nil {
 		return err
 	}
-	if t.line, t.lineBase, err = region[line](&t.arena, lines); err != nil {
+	if t.line, err = region[line](&t.arena, lines); err != nil {
 		return err
 	}
-	if t.cold, _, err = region[cold](&t.arena, records); err != nil {
+	if t.cold, err = region[cold](&t.arena, records); err != nil {
 		return err
 	}
-	if t.deadline, _, err = region[uint32](&t.arena, records); err != nil {
+	if t.deadline, err = region[uint32](&t.arena, records); err != nil {
 		return err
 	}
-	if t.ix.bucket, t.ix.base, err = region[bucket](&t.arena, buckets); err != nil {
+	if t.ix.bucket, err = region[bucket](&t.arena, buckets); err != nil {
 		return err
 	}
-	t.extra.slab, _, err = region[Extra](&t.arena, extra+1)
+	t.extra.slab, err = region[Extra](&t.arena, extra+1)
 	return err
 }
 
@@ -138,6 +138,7 @@ func (t *Table) SetSelf(n flow.Node) error {
 		t.owners.drop(t.self)
 	}
 	t.self = i
+	t.ordinary = ordinaryTCP(i)
 	return nil
 }
 

@@ -23,18 +23,16 @@ const (
 func (t *Table) Touch(h flow.Handle, d flow.Direction, seg *Segment, now expiry.Tick) Outcome {
 	r := &t.rec[h]
 	d &= 1
-	if r.state == flow.TCPEstablished && seg != nil && seg.Flags&(SYN|FIN|RST|ACK) == ACK && r.flags&unusual == 0 &&
-		r.local&(localSeenIn|localSeenOut|localDoubt) == localSeenIn|localSeenOut && r.owner == t.self {
-		end := seg.Seq + seg.Payload
-		if seg.Payload|(end^r.next[d])|(seg.Ack^r.ack[d])|uint32(seg.Window^r.window[d]) == 0 {
-			return r.repeated(now)
-		}
-		r.local &^= localDupMask
-		r.seen = now
-		r.advance(d, end, seg)
-		return 0
+	if r.word()&t.ordinary.mask != t.ordinary.want || seg == nil || seg.Flags&(SYN|FIN|RST|ACK) != ACK {
+		return t.touchSlow(h, d, seg, now)
 	}
-	return t.touchSlow(h, d, seg, now)
+	end := seg.Seq + seg.Payload
+	if seg.Payload|(end^r.next[d])|(seg.Ack^r.ack[d])|uint32(seg.Window^r.window[d]) == 0 {
+		return r.repeated(now)
+	}
+	r.seen = now
+	r.advance(d, end, seg)
+	return 0
 }
 
 // advance moves the sequence hints of direction d, if what the segment acknowledges can have been sent.
@@ -42,13 +40,14 @@ func (r *record) advance(d flow.Direction, end uint32, seg *Segment) {
 	if r.next[(d^1)&1]-seg.Ack > ackSpan {
 		return
 	}
-	if int32(end-r.next[d&1]) > 0 {
-		r.next[d&1] = end
+	next, ack := r.next[d&1], r.ack[d&1]
+	if int32(end-next) > 0 {
+		next = end
 	}
-	if int32(seg.Ack-r.ack[d&1]) > 0 {
-		r.ack[d&1] = seg.Ack
+	if int32(seg.Ack-ack) > 0 {
+		ack = seg.Ack
 	}
-	r.window[d&1] = seg.Window
+	r.next[d&1], r.ack[d&1], r.window[d&1] = next, ack, seg.Window
 }
 
 func (r *record) repeated(now expiry.Tick) (o Outcome) {

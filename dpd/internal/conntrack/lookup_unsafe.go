@@ -1,0 +1,122 @@
+package conntrack
+
+import (
+	"math/bits"
+	"unsafe"
+
+	"github.com/holdfast-lb/holdfast/dpd/internal/flow"
+)
+
+// BurstMax is how many keys go through the stages of LookupBatch together.
+const BurstMax = 64
+
+// burst is the scratch of LookupBatch: what one stage leaves for the next. Offsets are in bytes from the start of a region,
+// multiples of 64.
+type burst struct {
+	hash   [BurstMax]uint64
+	bucket [BurstMax]uint64 // offset of the bucket
+	record [BurstMax]uint64 // offset of the record
+	line   [BurstMax]uint64 // offsets of the address lines of those that have one, in any order
+	away   [BurstMax]uint64 // offsets of the other buckets of those in wait
+	wait   [BurstMax]uint8  // keys that aren't in their home bucket, which has entries elsewhere
+}
+
+// at is the T at an offset that came from an index below the region's length.
+func at[T any](base unsafe.Pointer, off uint64) *T { return (*T)(unsafe.Add(base, off)) }
+
+// LookupBatch looks up keys into out, which must be as long; 0 means not found. Afterwards the records found are in the
+// cache or on their way.
+func (t *Table) LookupBatch(keys []flow.Key, out []Ref) {
+	out = out[:len(keys)]
+	for len(keys) > BurstMax {
+		t.lookup(keys[:BurstMax], out[:BurstMax])
+		keys, out = keys[BurstMax:], out[BurstMax:]
+	}
+	if len(keys) > 0 {
+		t.lookup(keys, out)
+	}
+}
+
+func (t *Table) lookup(keys []flow.Key, out []Ref) {
+	b := &t.burst
+	buckets, records := unsafe.Pointer(unsafe.SliceData(t.ix.bucket)), unsafe.Pointer(unsafe.SliceData(t.rec))
+	s, n := &t.secret, t.ix.n
+	for i := range keys {
+		k := &keys[i]
+		hi, lo := bits.Mul64(k.Addr[0]+s[0], k.Meta+s[1]) // as in secret.hash, which is too long to be inlined
+		if k.Meta&0xff == flow.IPv6 {
+			hi, lo = s.more(k, hi, lo)
+		}
+		hi, lo = bits.Mul64(lo^s[6], hi^s[7])
+		home, _ := bits.Mul64(hi^lo, n)
+		b.hash[i&(BurstMax-1)] = hi ^ lo
+		b.bucket[i&(BurstMax-1)] = home * 64
+	}
+	prefetch(buckets, &b.bucket[0], len(keys))
+	lines, waiting := 0, 0
+	for i := range out {
+		bk := at[bucket](buckets, b.bucket[i&(BurstMax-1)])
+		m := bk.match(fingerprint(b.hash[i&(BurstMax-1)]))
+		if m == 0 {
+			out[i] = 0
+			b.record[i&(BurstMax-1)] = 0
+			if bk.over != 0 {
+				b.wait[waiting&(BurstMax-1)] = uint8(i)
+				waiting++
+			}
+			continue
+		}
+		ref := bk.ref[slotOf(m)]
+		out[i] = ref
+		h := uint32(ref >> 1)
+		b.record[i&(BurstMax-1)] = uint64(h) * 64
+		if h >= t.first6 {
+			b.line[lines&(BurstMax-1)] = uint64(h-t.first6) * 64
+			lines++
+		}
+	}
+	if waiting > 0 {
+		lines = t.lookupAway(out, b.wait[:waiting], lines)
+	}
+	prefetch(records, &b.record[0], len(keys))
+	if lines > 0 {
+		prefetch(unsafe.Pointer(unsafe.SliceData(t.line)), &b.line[0], lines)
+	}
+	for i, ref := range out {
+		k := &keys[i]
+		r := at[record](records, b.record[i&(BurstMax-1)])
+		d := ref & 1
+		diff := r.addr[d] ^ k.Addr[0] | uint64(r.ports[d])<<32 ^ k.Meta&^0xffffffff | uint64(r.proto) ^ k.Meta>>8&0xff |
+			uint64(r.kind>>d)&1 | k.Meta&0xff ^ flow.IPv4
+		if diff != 0 && ref != 0 && !t.matches(ref, k) {
+			out[i] = t.find(k, b.hash[i&(BurstMax-1)])
+		}
+	}
+}
+
+// lookupAway matches the waiting keys in their other buckets.
+func (t *Table) lookupAway(out []Ref, wait []uint8, lines int) int {
+	b := &t.burst
+	buckets := unsafe.Pointer(unsafe.SliceData(t.ix.bucket))
+	for j, i := range wait {
+		home := b.bucket[i&(BurstMax-1)] / 64
+		b.away[j&(BurstMax-1)] = t.ix.other(home, fingerprint(b.hash[i&(BurstMax-1)])) * 64
+	}
+	prefetch(buckets, &b.away[0], len(wait))
+	for j, i := range wait {
+		bk := at[bucket](buckets, b.away[j&(BurstMax-1)])
+		m := bk.match(fingerprint(b.hash[i&(BurstMax-1)]))
+		if m == 0 {
+			continue
+		}
+		ref := bk.ref[slotOf(m)]
+		out[i] = ref
+		h := uint32(ref >> 1)
+		b.record[i&(BurstMax-1)] = uint64(h) * 64
+		if h >= t.first6 {
+			b.line[lines&(BurstMax-1)] = uint64(h-t.first6) * 64
+			lines++
+		}
+	}
+	return lines
+}

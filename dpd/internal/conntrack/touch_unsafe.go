@@ -1,0 +1,21 @@
+package conntrack
+
+import (
+	"unsafe"
+
+	"github.com/holdfast-lb/holdfast/dpd/internal/flow"
+)
+
+// word is the eight bytes of a record from state to kind.
+func (r *record) word() uint64 { return *(*uint64)(unsafe.Pointer(&r.state)) }
+
+// ordinary is what Touch compares a record's word with to know that nothing about it needs thought.
+type ordinary struct{ mask, want uint64 }
+
+// ordinaryTCP describes an established TCP session of node self, both directions of which were seen here, with no doubt, no
+// repeated ACKs and no unusual flag.
+func ordinaryTCP(self uint16) ordinary {
+	mask := record{state: 0xff, local: localSeenIn | localSeenOut | localDoubt | localDupMask, flags: unusual, owner: 0xffff, proto: 0xff}
+	want := record{state: flow.TCPEstablished, local: localSeenIn | localSeenOut, owner: self, proto: flow.ProtoTCP}
+	return ordinary{mask.word(), want.word()}
+}
