@@ -156,8 +156,10 @@ func TestBans(t *testing.T) {
 			reason: "services and data planes meet in proto/gen",
 		},
 		{
-			from:   []string{"dpd/..."},
-			not:    func(p string) bool { return anyUnder(p, []string{"services/...", "gateway/...", "e2e/..."}) && !under(p, "services/kit/...") },
+			from: []string{"dpd/..."},
+			not: func(p string) bool {
+				return anyUnder(p, []string{"services/...", "gateway/...", "e2e/..."}) && !under(p, "services/kit/...")
+			},
 			reason: "the data plane does not know who steers it; kit (identities, mutual TLS) knows no domain",
 		},
 		{
