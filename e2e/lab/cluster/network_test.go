@@ -14,6 +14,7 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 
 	"github.com/holdfast-lb/holdfast/e2e/lab/load"
 	"github.com/holdfast-lb/holdfast/e2e/lab/proc"
@@ -59,19 +60,21 @@ func bare(t *testing.T) *Lab {
 	return l
 }
 
-func TestClientReachesServersThroughRouter(t *testing.T) {
-	l := bare(t)
-	addrs := topo.ServerAddrs()
+// traffic starts the client's program and returns a function that steers it.
+func traffic(t *testing.T, l *Lab) func(line string) []load.Flow {
+	t.Helper()
 	cmd := l.Program(topo.Client, "traffic")
 	in, _ := cmd.StdinPipe()
 	out, _ := cmd.StdoutPipe()
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
-	defer cmd.Wait()
-	defer in.Close()
+	t.Cleanup(func() {
+		in.Close()
+		cmd.Wait()
+	})
 	answers := json.NewDecoder(out)
-	ask := func(line string) []load.Flow {
+	return func(line string) []load.Flow {
 		t.Helper()
 		fmt.Fprintln(in, line)
 		var a struct {
@@ -83,6 +86,12 @@ func TestClientReachesServersThroughRouter(t *testing.T) {
 		}
 		return a.Flows
 	}
+}
+
+func TestClientReachesServersThroughRouter(t *testing.T) {
+	l := bare(t)
+	addrs := topo.ServerAddrs()
+	ask := traffic(t, l)
 	plan, _ := json.Marshal(load.Plan{
 		Active: 4, Idle: 4, UDP: 4, VIP4: addrs[0], VIP6: addrs[3], StreamPort: topo.PortStream, EchoPort: topo.PortEchoUDP,
 		IntervalMs: 10, Payload: 1000, StallMs: 5000,
@@ -99,6 +108,45 @@ func TestClientReachesServersThroughRouter(t *testing.T) {
 		page, err := l.command(topo.Mgmt, "curl", "-sS", "--max-time", "2", "http://"+netip.AddrPortFrom(a, topo.PortHTTP).String()+"/").CombinedOutput()
 		if err != nil || !strings.Contains(string(page), "sees") {
 			t.Errorf("health checks can't reach %v: %v %s", a, err, page)
+		}
+	}
+}
+
+// A silence that the network makes is the silence that the client reports, neither more nor much less.
+func TestSilenceIsMeasured(t *testing.T) {
+	l := bare(t)
+	ask := traffic(t, l)
+	addrs := topo.ServerAddrs()
+	plan, _ := json.Marshal(load.Plan{
+		Active: 6, UDP: 4, VIP4: addrs[0], VIP6: addrs[1], StreamPort: topo.PortStream, EchoPort: topo.PortEchoUDP,
+		IntervalMs: 20, Payload: 200, StallMs: 8000,
+	})
+	ask("open " + string(plan))
+	ask("mark")
+	set := func(state string) {
+		if out, err := exec.Command("ip", "-n", topo.Router, "link", "set", "rs1", state).CombinedOutput(); err != nil {
+			t.Fatalf("%v %s", err, out)
+		}
+	}
+	const cut = 500 * time.Millisecond
+	set("down")
+	time.Sleep(cut)
+	set("up")
+	time.Sleep(1500 * time.Millisecond)
+	for _, f := range ask("report") {
+		if f.Broken != "" {
+			t.Errorf("flow %d broke: %s", f.ID, f.Broken)
+		}
+		// A TCP connection may wait for its next retransmission after the network is back.
+		if f.SilenceMs < 400 || f.SilenceMs > 1600 {
+			t.Errorf("%s flow %d was silent for %.0f ms in a cut of %v", f.Kind, f.ID, f.SilenceMs, cut)
+		}
+	}
+	ask("mark")
+	time.Sleep(300 * time.Millisecond)
+	for _, f := range ask("close") {
+		if f.SilenceMs > 300 {
+			t.Errorf("flow %d: %.0f ms of silence without a cut", f.ID, f.SilenceMs)
 		}
 	}
 }
