@@ -67,17 +67,18 @@ func (p *Port) Connect(wire func(frame []byte)) {
 func (p *Port) Deliver(frame []byte) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	if p.down {
+		return
+	}
+	if len(frame) < 14 {
+		p.stats.RxRunt++
+		return
+	}
 	q := 0
 	if p.cfg.Queue != nil {
 		q = p.cfg.Queue(frame)
 	}
-	switch {
-	case p.down:
-		return
-	case len(frame) < 14:
-		p.stats.RxRunt++
-		return
-	case q < 0 || q >= len(p.rx) || len(p.rx[q]) >= p.cfg.Depth:
+	if q < 0 || q >= len(p.rx) || len(p.rx[q]) >= p.cfg.Depth {
 		p.stats.RxMissed++
 		return
 	}
