@@ -18,20 +18,23 @@ const (
 //	for b.Message(&m) == syncwire.Added { … }
 //	datagram := sealer.Seal(b.Finish())
 type Builder struct {
-	out     []byte
-	body    []byte // TLVs behind the dictionary
-	dict    []byte // body of the dictionary
-	known   indexes
-	before  before
-	base    uint64
-	self    owner
-	room    int // for body and dictionary
-	open    int // offset of the open TLV in body, -1: none
-	round   uint32
-	kind    Kind // of the open TLV
-	lane    Lane
-	hasBase bool
-	full    bool
+	out    []byte
+	body   []byte // TLVs behind the dictionary
+	dict   []byte // body of the dictionary
+	known  indexes
+	before before
+	// The profile of the record before, which most records share.
+	lastProfile    profile
+	lastProfileRef int
+	base           uint64
+	self           owner
+	room           int // for body and dictionary
+	open           int // offset of the open TLV in body, -1: none
+	round          uint32
+	kind           Kind // of the open TLV
+	lane           Lane
+	hasBase        bool
+	full           bool
 }
 
 // NewBuilder makes a builder for what this node, in this incarnation, sends. Records of that owner travel without it.
@@ -54,6 +57,7 @@ func (b *Builder) Reset(buf []byte, lane Lane, view, sent uint64) {
 	b.body, b.dict = b.body[:0], b.dict[:0]
 	b.known.reset()
 	b.before = before{}
+	b.lastProfile = profile{} // no valid one: its mode is 0
 	b.open, b.kind, b.round, b.base, b.hasBase = -1, KindNone, 0, 0, false
 	b.room = len(buf) - HeaderLen - tlvHeaderLen - clockLen - TagLen - tlvHeaderLen
 	b.full = len(buf) < MinMTU

@@ -95,8 +95,11 @@ func TestDictionariesOverflow(t *testing.T) {
 				t.Fatalf("%d records", n)
 			}
 			f, why := d.Decode(testHeader(LaneBulk), b.Finish()[HeaderLen:])
-			if why != OK || len(f.Messages) != int(n) {
-				t.Fatalf("%v, %d messages of %d", why, len(f.Messages), n)
+			if why != OK {
+				t.Fatal(why)
+			}
+			if len(f.Messages) != int(n) {
+				t.Fatalf("%d messages of %d", len(f.Messages), n)
 			}
 			for i := range f.Messages {
 				want := record4()

@@ -34,22 +34,22 @@ func TestDecodeRefuses(t *testing.T) {
 		{"a reserved kind that is sent as critical", clockHex + "87 0000", UnknownKind},
 		{"kind 0 as critical", clockHex + "80 0000", UnknownKind},
 		{"a record cut behind its head", clockHex + profileOnly + "84 0100 20", Truncated},
-		{"a record without the entries it names", clockHex + "84 1200" + record4Hex, BadReference},
-		{"a record before its dictionary", clockHex + "84 1200" + record4Hex + "96 2c00" + dict4, BadReference},
-		{"a record with a server beyond the dictionary", clockHex + "96 2c00" + dict4 + "84 1200 20 01 00 c0000201 3412 7856 05000080 2c01 02", BadReference},
-		{"a record with a laddr beyond the dictionary", clockHex + "96 2c00" + dict4 + "84 1200 20 00 01 c0000201 3412 7856 05000080 2c01 02", BadReference},
-		{"a record with a profile beyond the dictionary", clockHex + "96 2c00" + dict4 + "84 1200 21 00 00 c0000201 3412 7856 05000080 2c01 02", BadReference},
-		{"a record with an owner beyond the dictionary", clockHex + "96 2c00" + dict4 + "84 1400 60 02 00 00 c0000201 3412 7856 05000080 2c01 02 00", BadReference},
+		{"a record without the entries it names", clockHex + "84 1100" + record4Hex, BadReference},
+		{"a record before its dictionary", clockHex + "84 1100" + record4Hex + "96 2a00" + dict4, BadReference},
+		{"a record with a server beyond the dictionary", clockHex + "96 2a00" + dict4 + "84 1100 00 01 c0000201 3412 7856 05000080 2c01 02", BadReference},
+		{"a record with a laddr beyond the dictionary", clockHex + "96 2a00" + dict4 + "84 1100 10 00 c0000201 3412 7856 05000080 2c01 02", BadReference},
+		{"a record with a profile beyond the dictionary", clockHex + "96 2a00" + dict4 + "84 1100 01 00 c0000201 3412 7856 05000080 2c01 02", BadReference},
+		{"a record with an owner beyond the dictionary", clockHex + "96 2a00" + dict4 + "84 1300 40 02 00 c0000201 3412 7856 05000080 2c01 02 00", BadReference},
 		{"a short birth without a base", clockHex + "96 2300 28 01 01 03 0000 901c 01  85 04 0a000101  49 06 04 c6336401 5000 03  69 00 04 0a000005 901f 08" +
-			"84 1200" + record4Hex, BadReference},
-		{"a record whose more byte has reserved bits", clockHex + "96 2c00" + dict4 + "84 1300 60 10 00 00 c0000201 3412 7856 05000080 2c01 02", ReservedBits},
-		{"a record that ends within a field", clockHex + "96 2c00" + dict4 + "84 1100 20 00 00 c0000201 3412 7856 05000080 2c01", Truncated},
-		{"a record whose extension is longer than its TLV", clockHex + "96 2c00" + dict4 + "84 1400 60 08 00 00 c0000201 3412 7856 05000080 2c01 02 01", Truncated},
-		{"sequence hints of a third direction", clockHex + "96 2c00" + dict4 + "84 1400 60 01 00 00 c0000201 3412 7856 05000080 2c01 02 04", ReservedBits},
-		{"a version of more than 32 bits", clockHex + "96 2c00" + dict4 + "84 1600 20 00 00 c0000201 3412 7856 05000080 2c01 ffffffff1f", BadNumber},
-		{"a version that never ends", clockHex + "96 2c00" + dict4 + "84 1700 20 00 00 c0000201 3412 7856 05000080 2c01 ffffffffff01", BadNumber},
-		{"a laddr of the other family than the server", clockHex + "96 3800 28 01 01 03 0000 901c 01  91 06 20010db8000000000000000000000004  49 06 04 c6336401 5000 03" +
-			"69 00 04 0a000005 901f 08  c8 000080ff7f010000 84 1200" + record4Hex, BadReference},
+			"84 1100" + record4Hex, BadReference},
+		{"a record whose more byte has reserved bits", clockHex + "96 2a00" + dict4 + "84 1200 40 20 00 c0000201 3412 7856 05000080 2c01 02", ReservedBits},
+		{"a record that ends within a field", clockHex + "96 2a00" + dict4 + "84 1000 00 00 c0000201 3412 7856 05000080 2c01", Truncated},
+		{"a record whose extension is longer than its TLV", clockHex + "96 2a00" + dict4 + "84 1300 40 08 00 c0000201 3412 7856 05000080 2c01 02 01", Truncated},
+		{"sequence hints of a third direction", clockHex + "96 2a00" + dict4 + "84 1300 40 01 00 c0000201 3412 7856 05000080 2c01 02 04", ReservedBits},
+		{"a version of more than 32 bits", clockHex + "96 2a00" + dict4 + "84 1500 00 00 c0000201 3412 7856 05000080 2c01 ffffffff1f", BadNumber},
+		{"a version that never ends", clockHex + "96 2a00" + dict4 + "84 1600 00 00 c0000201 3412 7856 05000080 2c01 ffffffffff01", BadNumber},
+		{"a laddr of the other family than the server", clockHex + "96 3600 28 01 01 03 0000 901c 01  91 06 20010db8000000000000000000000004  49 06 04 c6336401 5000 03" +
+			"69 00 04 0a000005 901f 08  c6 000080ff7f01 84 1100" + record4Hex, BadReference},
 		{"a mode that is none", clockHex + "96 0900 28 00 01 03 0000 901c 01", BadValue},
 		{"a mode beyond the last", clockHex + "96 0900 28 06 01 03 0000 901c 01", BadValue},
 		{"a state beyond the last", clockHex + "96 0900 28 01 0f 03 0000 901c 01", BadValue},
@@ -62,10 +62,13 @@ func TestDecodeRefuses(t *testing.T) {
 		{"an entry longer than the dictionary", clockHex + "96 0200 3f 01", Truncated},
 		{"an entry shorter than its fields", clockHex + "96 0300 82 04 0a", Truncated},
 		{"an entry of tag 0", clockHex + "96 0100 00", BadDictionary},
-		{"two bases", clockHex + "96 1200" + strings.Repeat("c8 0000000000000000", 2), BadDictionary},
-		{"a base beyond 48 bits", clockHex + "96 0900 c8 0000000000000100", BadDictionary},
+		{"two bases", clockHex + "96 0e00" + strings.Repeat("c6 000000000000", 2), BadDictionary},
+		{"a short birth beyond 48 bits", clockHex + "96 2a00 28 01 01 03 0000 901c 01  85 04 0a000101  49 06 04 c6336401 5000 03  69 00 04 0a000005 901f 08" +
+			"c6 ffffffffffff 84 1100 00 00 c0000201 3412 7856 05010000 2c01 02", BadReference},
+		{"a laddr reference of its own byte beyond the dictionary", clockHex + "96 2a00" + dict4 + "84 1200 30 00 01 c0000201 3412 7856 05000080 2c01 02", BadReference},
+		{"tuples in full with a laddr reference", clockHex + "96 2a00" + dict4 + "84 2600 90" + key4Hex + key4Hex + "03 04 05000080 2c01 02", ReservedBits},
 		{"a server of a service that isn't there", clockHex + "96 0a00 69 00 04 0a000005 901f 08", BadReference},
-		{"32 profiles", clockHex + "96 2001" + strings.Repeat("28 01 01 03 0000 901c 01", 32), TooMany},
+		{"16 profiles", clockHex + "96 9000" + strings.Repeat("28 01 01 03 0000 901c 01", 16), TooMany},
 		{"a key of family 0", clockHex + "10 1700 0100000000000000 02 00 06 c0000201 3412 c6336401 5000", BadFamily},
 		{"a hint with its reserved bit", clockHex + "88 1a00" + key4Hex + "40 78 0500000000000000 0100", ReservedBits},
 		{"a hint with FIN but without its number", clockHex + "88 1a00" + key4Hex + "04 78 0500000000000000 0100", Truncated},
@@ -81,7 +84,7 @@ func TestDecodeRefuses(t *testing.T) {
 		{"orphans that are neither in nor out", clockHex + "0e 2100" + strings.Repeat("00", 32) + "02", BadValue},
 		{"a prefix of 33 bits", clockHex + "13 1e00 04 21" + strings.Repeat("00", 28), BadValue},
 		{"a prefix of 129 bits", clockHex + "13 2a00 06 81" + strings.Repeat("00", 40), BadValue},
-		{"something good, then something bad", clockHex + "96 2c00" + dict4 + "84 1200" + record4Hex + "ff 0000", UnknownKind},
+		{"something good, then something bad", clockHex + "96 2a00" + dict4 + "84 1100" + record4Hex + "ff 0000", UnknownKind},
 	} {
 		t.Run(row.name, func(t *testing.T) {
 			f, why := NewDecoder().Decode(testHeader(LaneLive), unhex(t, row.tlvs))
@@ -102,11 +105,11 @@ func TestDecodeReadsWhatANewerMinorAdds(t *testing.T) {
 		{"a clock that has grown", "81 1200 0200000000000000 0300000000000000 eeee", 0},
 		{"a hello that has grown", clockHex + "82 3700" + strings.Repeat("00", 55), 0},
 		{"a dictionary entry of an unknown tag", clockHex + "96 0300 e2 aabb", 0},
-		{"a dictionary entry that has grown", clockHex + "96 3000 2a 01 01 03 0000 901c 01 eeee  87 04 0a000101 eeee  49 06 04 c6336401 5000 03  69 00 04 0a000005 901f 08" +
-			"c8 000080ff7f010000 84 1200" + record4Hex, 0},
-		{"a record with an extension", clockHex + "96 2c00" + dict4 + "84 1600 60 08 00 00 c0000201 3412 7856 05000080 2c01 02 02 eeee", 0},
-		{"a dictionary in two parts", clockHex + "96 0900 28 01 01 03 0000 901c 01 96 2300 85 04 0a000101 49 06 04 c6336401 5000 03" +
-			"69 00 04 0a000005 901f 08  c8 000080ff7f010000 84 1200" + record4Hex, 0},
+		{"a dictionary entry that has grown", clockHex + "96 2e00 2a 01 01 03 0000 901c 01 eeee  87 04 0a000101 eeee  49 06 04 c6336401 5000 03  69 00 04 0a000005 901f 08" +
+			"c6 000080ff7f01 84 1100" + record4Hex, 0},
+		{"a record with an extension", clockHex + "96 2a00" + dict4 + "84 1500 40 08 00 c0000201 3412 7856 05000080 2c01 02 02 eeee", 0},
+		{"a dictionary in two parts", clockHex + "96 0900 28 01 01 03 0000 901c 01 96 2100 85 04 0a000101 49 06 04 c6336401 5000 03" +
+			"69 00 04 0a000005 901f 08  c6 000080ff7f01 84 1100" + record4Hex, 0},
 	} {
 		t.Run(row.name, func(t *testing.T) {
 			d := NewDecoder()
@@ -145,10 +148,10 @@ func TestDecodeLeavesNothingBehind(t *testing.T) {
 	if f, why := d.Decode(testHeader(LaneLive), b.Finish()[HeaderLen:]); why != OK || len(f.Messages) != 4 || !f.Has(KindProbe) {
 		t.Fatal(why)
 	}
-	if _, why := d.Decode(testHeader(LaneLive), unhex(t, clockHex+"84 1200"+record4Hex)); why != BadReference {
+	if _, why := d.Decode(testHeader(LaneLive), unhex(t, clockHex+"84 1100"+record4Hex)); why != BadReference {
 		t.Fatalf("the dictionary of the datagram before is still there: %v", why)
 	}
-	f, why := d.Decode(testHeader(LaneLive), unhex(t, clockHex+"96 2c00"+dict4+"84 1200"+record4Hex+"0b 0600 01000000 02 00"+
+	f, why := d.Decode(testHeader(LaneLive), unhex(t, clockHex+"96 2a00"+dict4+"84 1100"+record4Hex+"0b 0600 01000000 02 00"+
 		"91 1800 0000000000000000 00 03"+key4Hex))
 	if why != OK {
 		t.Fatal(why)

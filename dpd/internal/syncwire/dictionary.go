@@ -19,8 +19,8 @@ const (
 	formSamePort = 0x08
 	formShared   = 4 // bits to shift
 
-	dictMax    = 255 // entries of one tag; reference 255 is none
-	profileMax = 31  // profiles; index 31 says that the profile stands in the record
+	dictMax    = 255         // entries of one tag; reference 255 is none
+	profileMax = headProfile // profiles; index 15 says that the profile stands in the record
 	noRef      = 255
 )
 
@@ -157,10 +157,8 @@ func (d *dictionary) read(body []byte) Reason {
 			if d.hasBase {
 				return BadDictionary
 			}
-			d.base, d.hasBase = r.u64(), true
-			if d.base > birthMilliMax {
-				return BadDictionary
-			}
+			lo, hi := r.u32(), r.u16()
+			d.base, d.hasBase = uint64(hi)<<32|uint64(lo), true
 		}
 		if r.why != OK {
 			return r.why
@@ -268,8 +266,9 @@ func (x *index[K]) put(k *K, slot int) int {
 	return e
 }
 
-// mix folds a word into a hash; the middle bits of the product depend on all bits of both.
-func mix(h, w uint64) uint64 {
-	h = (h ^ w) * 0x9e3779b97f4a7c15
-	return h ^ h>>29
+// mix hashes four words. The products don't wait for each other, and their upper bits depend on all bits of their words.
+// It guards against no one: a table has few entries, so the worst that a chosen address can do is bounded.
+func mix(a, b, c, d uint64) uint32 {
+	h := a*0x9e3779b97f4a7c15 ^ b*0xc2b2ae3d27d4eb4f ^ c*0x165667b19e3779f9 ^ d*0xd6e8feb86659fd93
+	return uint32(h>>32) ^ uint32(h>>47)
 }

@@ -54,14 +54,14 @@
 //	| tag | len  | len bytes     |
 //	+-----+------+---------------+
 //
-// with the tag in the upper bits. Entries count per tag from 0, over all DICTIONARY TLVs of the datagram, 255 at most (31 profiles).
+// with the tag in the upper bits. Entries count per tag from 0, over all DICTIONARY TLVs of the datagram, 255 at most (15 profiles).
 //
 //	1 profile   mode u8 (1-5), state u8 (0-14), bits u8, flags u16, timeout var (seconds, at most 30 days), term var
 //	2 service   protocol u8, address with port, service id var
 //	3 server    service entry u8, address with port, server id var: zigzag of its difference to the server entry before (first: to 0)
 //	4 laddr     address
 //	5 owner     node id u32, inc u64
-//	6 base      u64, unix milliseconds that short births count from; below 2^48; one at most
+//	6 base      u48, unix milliseconds that short births count from; one at most
 //
 // An address in an entry is
 //
@@ -76,15 +76,22 @@
 //
 // # Record
 //
-//	+-+-+-+---------+
-//	|L|M|R| profile |   profile: entry 0-30; 31: the profile follows the more byte, in the form of its entry
-//	+-+-+-+---------+   R: tuples by reference  M: a more byte follows  L: long birth
-//	[more u8]          1 sequence hints  2 owner  4 bucket  8 extension; other bits 0
+//	 0         4       6   7
+//	+---------+-------+---+---+
+//	| profile | laddr | M | F |
+//	+---------+-------+---+---+
+//
+//	profile   entry 0-14; 15: the profile follows the more byte, in the form of its entry
+//	laddr     entry 0-2; 3: the reference has a byte of its own; 0 if F
+//	M         a more byte follows
+//	F         tuples in full
+//
+//	[more u8]          1 sequence hints  2 owner  4 bucket  8 extension  16 long birth; other bits 0
 //	[profile]
-//	R=1: server entry u8, laddr entry u8 (255: the reply goes to the client itself), client address of the service's family,
+//	F=0: server entry u8, [laddr entry u8; 255: the reply goes to the client itself], client address of the service's family,
 //	     client port u16, [local port u16 if there is a laddr]
-//	R=0: original key, reply key, service id var, server id var
-//	birth              L=0: u32 = (ms since base)<<8 | counter below 256;  L=1: u64 = unix ms<<16 | counter
+//	F=1: original key, reply key, service id var, server id var
+//	birth              u32 = (ms since base)<<8 | counter below 256; long: u64 = unix ms<<16 | counter
 //	idle u16           see below
 //	ver var
 //	[bucket u8]        absent: the low 8 bits of the reply's destination port
@@ -93,7 +100,7 @@
 //	                   Not in the bulk lane.
 //	[extension]        length u8, that many bytes, skipped by this version
 //
-// A compact record of bulk is 18 bytes for IPv4 and 30 for IPv6. A key is {family u8, protocol u8, source address, port u16, destination
+// A compact record of bulk is 17 bytes for IPv4 and 29 for IPv6. A key is {family u8, protocol u8, source address, port u16, destination
 // address, port u16}; both addresses are of its family. ICMP has its identifier as both ports.
 //
 // Idle is milliseconds below 2048; else the upper 5 bits are e and the lower 11 m, and it is (2048+m)<<(e-1) milliseconds.

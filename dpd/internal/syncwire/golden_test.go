@@ -38,10 +38,10 @@ func record6() Record {
 
 // The dictionary entries of record4 and record6: profile, laddr, service, server, base.
 const (
-	dict4 = "28 01 01 03 0000 901c 01  85 04 0a000101  49 06 04 c6336401 5000 03  69 00 04 0a000005 901f 08  c8 000080ff7f010000"
-	dict6 = "28 01 01 03 0000 901c 01  91 06 20010db8000000000000000000000004  55 11 06 20010db8000000000000000000000002 3500 03" +
-		"75 00 06 20010db8000000000000000000000003 e914 08  c8 000080ff7f010000"
-	record4Hex = "20 00 00 c0000201 3412 7856 05000080 2c01 02"
+	dict4 = "c6 000080ff7f01  28 01 01 03 0000 901c 01  85 04 0a000101  49 06 04 c6336401 5000 03  69 00 04 0a000005 901f 08"
+	dict6 = "c6 000080ff7f01  28 01 01 03 0000 901c 01  91 06 20010db8000000000000000000000004  55 11 06 20010db8000000000000000000000002 3500 03" +
+		"75 00 06 20010db8000000000000000000000003 e914 08"
+	record4Hex = "00 00 c0000201 3412 7856 05000080 2c01 02"
 	key4Hex    = "04 06 c0000201 3412 c6336401 5000"
 )
 
@@ -72,18 +72,18 @@ var goldenRows = []goldenRow{
 	{"nothing but the clock", LaneLive, func(*Builder) Outcome { return Added }, ""},
 	{
 		"an IPv4 session by references", LaneLive, messageRow(Message{Kind: KindSession, Rec: record4()}),
-		"96 2c00" + dict4 + "84 1200" + record4Hex,
+		"96 2a00" + dict4 + "84 1100" + record4Hex,
 	},
 	{
 		"an IPv6 session by references", LaneLive, messageRow(Message{Kind: KindSession, Rec: record6()}),
-		"96 5000" + dict6 + "84 1e00 20 00 00 20010db8000000000000000000000001 3412 7856 05000080 2c01 02",
+		"96 4e00" + dict6 + "84 1d00 00 00 20010db8000000000000000000000001 3412 7856 05000080 2c01 02",
 	},
 	{
 		"a close and an age in TLVs of their own, by one dictionary", LaneLive,
 		func(b *Builder) Outcome {
 			return max(b.Message(&Message{Kind: KindClose, Rec: record4()}), b.Message(&Message{Kind: KindAge, Rec: record4()}))
 		},
-		"96 2c00" + dict4 + "85 1200" + record4Hex + "86 1200" + record4Hex,
+		"96 2a00" + dict4 + "85 1100" + record4Hex + "86 1100" + record4Hex,
 	},
 	{
 		"two sessions in one TLV, the second 1 ms younger and idle for an hour", LaneBulk,
@@ -91,7 +91,7 @@ var goldenRows = []goldenRow{
 			second := with(record4(), func(r *Record) { r.Birth += 1 << 16; r.Idle = 3600_000 })
 			return max(b.Message(&Message{Kind: KindSession, Rec: record4()}), b.Message(&Message{Kind: KindSession, Rec: second}))
 		},
-		"96 2c00" + dict4 + "84 2400" + record4Hex + "20 00 00 c0000201 3412 7856 05010080 bc5d 02",
+		"96 2a00" + dict4 + "84 2200" + record4Hex + "00 00 c0000201 3412 7856 05010080 bc5d 02",
 	},
 	{
 		"servers that share bytes, port and nearness of id with those before", LaneBulk,
@@ -99,7 +99,7 @@ var goldenRows = []goldenRow{
 			second := with(record4(), func(r *Record) { r.Reply = key4(8080, 0x5678, 0x0a000006, 0x0a000102); r.Server = 3 })
 			return max(b.Message(&Message{Kind: KindSession, Rec: record4()}), b.Message(&Message{Kind: KindSession, Rec: second}))
 		},
-		"96 3400" + dict4 + "82 34 02 64 00 3c 06 01" + "84 2400" + record4Hex + "20 01 01 c0000201 3412 7856 05000080 2c01 02",
+		"96 3200" + dict4 + "82 34 02 64 00 3c 06 01" + "84 2200" + record4Hex + "10 01 c0000201 3412 7856 05000080 2c01 02",
 	},
 	{
 		"a foreign owner, another bucket and sequence hints of one direction", LaneLive,
@@ -107,31 +107,31 @@ var goldenRows = []goldenRow{
 			r.OwnerInc, r.OwnerID, r.Bucket = 0x0102, 9, 0xee
 			r.Seq[1] = Seq{Next: 0x11223344, Ack: 0x55667788, Window: 0x99aa, Seen: 1}
 		})}),
-		"96 3900 ac 09000000 0201000000000000" + dict4 +
-			"8a 2000 60 07 00 00 c0000201 3412 7856 05000080 2c01 02 ee 00 02 44332211 88776655 aa99",
+		"96 3700 c6 000080ff7f01 ac 09000000 0201000000000000" + dict4[16:] +
+			"8a 1f00 40 07 00 c0000201 3412 7856 05000080 2c01 02 ee 00 02 44332211 88776655 aa99",
 	},
 	{
 		"no sequence hints in the bulk lane", LaneBulk,
 		messageRow(Message{Kind: KindSession, Rec: with(record4(), func(r *Record) { r.Seq[0] = Seq{Next: 1, Seen: 1} })}),
-		"96 2c00" + dict4 + "84 1200" + record4Hex,
+		"96 2a00" + dict4 + "84 1100" + record4Hex,
 	},
 	{
 		"a reply to the client itself without a laddr, and a long birth", LaneLive,
 		messageRow(Message{Kind: KindSession, Rec: with(record4(), func(r *Record) {
 			r.Reply, r.Bucket, r.Birth = key4(8080, 0x1234, 0x0a000005, 0xc0000201), 0x34, 0x018000000000<<16|0x0102
 		})}),
-		"96 2600 28 01 01 03 0000 901c 01  49 06 04 c6336401 5000 03  69 00 04 0a000005 901f 08  c8 000080ff7f010000" +
-			"84 1400 a0 00 ff c0000201 3412 0201000000008001 2c01 02",
+		"96 2400 c6 000080ff7f01  28 01 01 03 0000 901c 01  49 06 04 c6336401 5000 03  69 00 04 0a000005 901f 08" +
+			"84 1500 70 10 00 ff c0000201 3412 0201000000008001 2c01 02",
 	},
 	{
 		"tuples of different protocols in full", LaneLive,
 		messageRow(Message{Kind: KindSession, Rec: with(record4(), func(r *Record) { r.Reply.Meta = r.Reply.Meta&^0xff00 | 17<<8 })}),
-		"96 1200 28 01 01 03 0000 901c 01 c8 000080ff7f010000" +
-			"84 2600 00" + key4Hex + "04 11 0a000005 901f 0a000101 7856 03 04 05000080 2c01 02",
+		"96 1000 c6 000080ff7f01 28 01 01 03 0000 901c 01" +
+			"84 2600 80" + key4Hex + "04 11 0a000005 901f 0a000101 7856 03 04 05000080 2c01 02",
 	},
 	{
 		"a listed record of a digest leaf", LaneControl, messageRow(Message{Kind: KindDigestList, Round: 7, Rec: record4()}),
-		"96 2c00" + dict4 + "0d 1600 07000000" + record4Hex,
+		"96 2a00" + dict4 + "0d 1500 07000000" + record4Hex,
 	},
 	{
 		"a hint with a FIN from the server", LaneLive,
@@ -158,7 +158,7 @@ var goldenRows = []goldenRow{
 			return max(b.Message(&Message{Kind: KindAnswer, ID: 1, Found: true, Rec: record4()}),
 				b.Message(&Message{Kind: KindAnswer, ID: 2, Rec: Record{Orig: record4().Orig, Bucket: 3}}))
 		},
-		"96 2c00" + dict4 + "91 3300 0100000000000000 01" + record4Hex + "0200000000000000 00 03" + key4Hex,
+		"96 2a00" + dict4 + "91 3200 0100000000000000 01" + record4Hex + "0200000000000000 00 03" + key4Hex,
 	},
 	{
 		"the sums of a bucket", LaneControl,

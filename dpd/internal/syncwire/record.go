@@ -4,16 +4,18 @@ import "encoding/binary"
 
 // Head and more bytes of a record.
 const (
-	headProfile = 0x1f
-	headRefs    = 0x20
+	headProfile = 0x0f
+	headLaddr   = 4 // bits to shift
+	laddrByte   = 3 // the laddr reference has a byte of its own
 	headMore    = 0x40
-	headLong    = 0x80
+	headFull    = 0x80
 
 	moreSeq      = 0x01
 	moreOwner    = 0x02
 	moreBucket   = 0x04
 	moreExt      = 0x08
-	moreReserved = 0xf0
+	moreLong     = 0x10
+	moreReserved = 0xe0
 
 	birthMilliMax = 1<<48 - 1
 	birthSpan     = 1 << 24 // milliseconds that a short birth reaches beyond the base
@@ -26,7 +28,7 @@ const (
 	recordMin = 1 + 2 + 4 + 2 + 4 + 2 + 1
 )
 
-// readRecord reads one record and assigns every field of m.Rec but nothing else of m.
+// readRecord reads one record and assigns every field of m.
 func (d *Decoder) readRecord(r *reader, m *Record) {
 	head := r.u8()
 	var more uint8
@@ -46,54 +48,72 @@ func (d *Decoder) readRecord(r *reader, m *Record) {
 		return
 	}
 	m.Timeout, m.Term, m.Flags, m.Mode, m.State, m.Bits = p.timeout, p.term, p.flags, p.mode, p.state, p.bits
-	if head&headRefs != 0 {
-		d.readRefs(r, m)
+	if head&headFull == 0 {
+		d.readRefs(r, m, head>>headLaddr&laddrByte)
 	} else {
+		if head>>headLaddr&laddrByte != 0 {
+			r.fail(ReservedBits)
+			return
+		}
 		r.key(&m.Orig)
 		r.key(&m.Reply)
 		m.Service, m.Server = r.varint(), r.varint()
 	}
-	if head&headLong != 0 {
+	if more&moreLong != 0 {
 		m.Birth = r.u64()
+		m.Idle = unpackIdle(r.u16())
 	} else {
-		v := uint64(r.u32())
+		b := r.fixed(6)
+		v := uint64(binary.LittleEndian.Uint32(b))
 		ms := d.dict.base + v>>8
 		if !d.dict.hasBase || ms > birthMilliMax {
 			r.fail(BadReference)
 			return
 		}
 		m.Birth = ms<<16 | v&(counterSpan-1)
+		m.Idle = unpackIdle(binary.LittleEndian.Uint16(b[4:]))
 	}
-	m.Idle = unpackIdle(r.u16())
 	m.Ver = r.varint()
 	m.Bucket = uint8(m.Reply.Meta >> 32)
 	m.OwnerInc, m.OwnerID = d.sender.inc, d.sender.id
 	m.Seq = [2]Seq{}
-	if more != 0 {
+	if more&^moreLong != 0 {
 		d.readMore(r, m, more)
 	}
 }
 
 // readRefs reads the tuples of a compact record.
-func (d *Decoder) readRefs(r *reader, m *Record) {
-	server, local := int(r.u8()), int(r.u8())
+func (d *Decoder) readRefs(r *reader, m *Record, laddr uint8) {
+	server, local := int(r.u8()), int(laddr)
+	if laddr == laddrByte {
+		local = int(r.u8())
+	}
 	if server >= d.dict.nPaths || local >= d.dict.nLaddrs && local != noRef {
 		r.fail(BadReference)
 		return
 	}
 	p := &d.dict.paths[server]
 	m.Service, m.Server = p.service, p.server
-	var hi, lo uint64
+	n := 4 + 2
 	v4 := uint8(p.origMeta) == 4
-	if v4 {
-		hi = uint64(binary.BigEndian.Uint32(r.fixed(4))) << 32
-		m.Orig.Addr = [4]uint64{hi | p.dstHi>>32}
-	} else {
-		a := r.fixed(16)
-		hi, lo = binary.BigEndian.Uint64(a), binary.BigEndian.Uint64(a[8:])
-		m.Orig.Addr = [4]uint64{hi, lo, p.dstHi, p.dstLo}
+	if !v4 {
+		n = 16 + 2
 	}
-	port := r.u16()
+	if local != noRef {
+		n += 2
+	}
+	b := r.fixed(n)
+	var hi, lo uint64
+	if v4 {
+		hi = uint64(binary.BigEndian.Uint32(b)) << 32
+		m.Orig.Addr = [4]uint64{hi | p.dstHi>>32}
+		b = b[4:]
+	} else {
+		hi, lo = binary.BigEndian.Uint64(b), binary.BigEndian.Uint64(b[8:])
+		m.Orig.Addr = [4]uint64{hi, lo, p.dstHi, p.dstLo}
+		b = b[16:]
+	}
+	port := binary.LittleEndian.Uint16(b)
 	m.Orig.Meta = p.origMeta | uint64(port)<<48
 	family := uint8(p.replyMeta)
 	if local != noRef {
@@ -102,7 +122,7 @@ func (d *Decoder) readRefs(r *reader, m *Record) {
 			r.fail(BadReference)
 			return
 		}
-		hi, lo, port = l.hi, l.lo, r.u16()
+		hi, lo, port = l.hi, l.lo, binary.LittleEndian.Uint16(b[2:])
 	} else if family != uint8(p.origMeta) {
 		r.fail(BadReference)
 		return
@@ -115,7 +135,7 @@ func (d *Decoder) readRefs(r *reader, m *Record) {
 	}
 }
 
-var zeros [16]byte
+var zeros [20]byte
 
 // fixed is take that gives zeros after a failure.
 func (r *reader) fixed(n int) []byte {
@@ -171,8 +191,14 @@ func (b *Builder) appendRecord(r *Record) Outcome {
 	if !p.valid() || !r.Orig.valid() || !r.Reply.valid() {
 		return Invalid
 	}
-	at := len(b.body)
-	head, more := byte(headProfile), byte(0)
+	if !b.hasBase {
+		b.setBase(r.Birth >> 16)
+	}
+	var more byte
+	off := r.Birth>>16 - b.base
+	if off >= birthSpan || r.Birth&0xffff >= counterSpan {
+		more |= moreLong
+	}
 	if r.Bucket != uint8(r.Reply.Meta>>32) {
 		more |= moreBucket
 	}
@@ -186,28 +212,28 @@ func (b *Builder) appendRecord(r *Record) Outcome {
 		}
 		more |= moreOwner
 	}
+	at := len(b.body)
 	w := append(b.body, 0)
+	var head byte
 	if more != 0 {
-		head |= headMore
+		head = headMore
 		w = append(w, more)
 	}
 	if i := b.profileRef(&p); i >= 0 {
-		head = head&^headProfile | byte(i)
+		head |= byte(i)
 	} else {
+		head |= headProfile
 		w = appendProfile(w, &p)
 	}
-	if w, head = b.appendTuples(w, r, head); !b.hasBase {
-		b.setBase(r.Birth >> 16)
-	}
-	if off := r.Birth>>16 - b.base; off < birthSpan && r.Birth&0xffff < counterSpan {
+	w, head = b.appendTuples(w, r, head)
+	if more&moreLong == 0 {
 		w = binary.LittleEndian.AppendUint32(w, uint32(off<<8|r.Birth&0xff))
 	} else {
-		head |= headLong
 		w = binary.LittleEndian.AppendUint64(w, r.Birth)
 	}
 	w = binary.LittleEndian.AppendUint16(w, packIdle(r.Idle))
 	w = appendVarint(w, r.Ver)
-	if more != 0 {
+	if more&^moreLong != 0 {
 		w = appendMore(w, r, more, ownerRef)
 	}
 	w[at] = head
@@ -231,15 +257,21 @@ func (b *Builder) appendTuples(w []byte, r *Record, head byte) ([]byte, byte) {
 	}
 	if server < 0 {
 		w = appendKey(appendKey(w, &r.Orig), &r.Reply)
-		return appendVarint(appendVarint(w, r.Service), r.Server), head
+		return appendVarint(appendVarint(w, r.Service), r.Server), head | headFull
 	}
-	w = append(w, byte(server), byte(local))
+	w = append(w, byte(server))
+	if local < laddrByte {
+		head |= byte(local << headLaddr)
+	} else {
+		head |= laddrByte << headLaddr
+		w = append(w, byte(local))
+	}
 	w = appendAddr(w, of, shi, slo)
 	w = binary.LittleEndian.AppendUint16(w, r.Orig.srcPort())
 	if local != noRef {
 		w = binary.LittleEndian.AppendUint16(w, r.Reply.dstPort())
 	}
-	return w, head | headRefs
+	return w, head
 }
 
 func appendMore(w []byte, r *Record, more byte, ownerRef int) []byte {

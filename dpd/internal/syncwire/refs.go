@@ -35,10 +35,13 @@ func (b *Builder) closeEntry(at int, tag byte) {
 // profileRef, laddrRef, serverRef and ownerRef give the entry of what a record has in common with others, after adding
 // it where needed; -1 when the dictionary is full.
 func (b *Builder) profileRef(p *profile) int {
-	h := mix(mix(0, uint64(p.timeout)<<32|uint64(p.term)),
-		uint64(p.flags)<<24|uint64(p.mode)<<16|uint64(p.state)<<8|uint64(p.bits))
-	e, slot := b.known.profiles.find(p, uint32(h>>32))
+	if *p == b.lastProfile {
+		return b.lastProfileRef
+	}
+	e, slot := b.known.profiles.find(p, mix(uint64(p.timeout)<<32|uint64(p.term),
+		uint64(p.flags)<<24|uint64(p.mode)<<16|uint64(p.state)<<8|uint64(p.bits), 0, 0))
 	if e >= 0 {
+		b.lastProfile, b.lastProfileRef = *p, e
 		return e
 	}
 	if b.known.profiles.n == profileMax {
@@ -52,7 +55,7 @@ func (b *Builder) profileRef(p *profile) int {
 
 func (b *Builder) laddrRef(family uint8, hi, lo uint64) int {
 	k := laddr{hi, lo, family}
-	e, slot := b.known.laddrs.find(&k, uint32(mix(mix(uint64(family), hi), lo)>>32))
+	e, slot := b.known.laddrs.find(&k, mix(hi, lo, uint64(family), 0))
 	if e >= 0 {
 		return e
 	}
@@ -67,7 +70,7 @@ func (b *Builder) laddrRef(family uint8, hi, lo uint64) int {
 
 func (b *Builder) ownerRef(r *Record) int {
 	k := owner{r.OwnerInc, r.OwnerID}
-	e, slot := b.known.owners.find(&k, uint32(mix(mix(0, k.inc), uint64(k.id))>>32))
+	e, slot := b.known.owners.find(&k, mix(k.inc, uint64(k.id), 0, 0))
 	if e >= 0 {
 		return e
 	}
@@ -86,8 +89,7 @@ func (b *Builder) serverRef(r *Record) int {
 	k.srcHi, k.srcLo = r.Reply.src()
 	k.ports = uint64(r.Orig.dstPort())<<48 | uint64(r.Reply.srcPort())<<32 | r.Orig.Meta&0xffff<<8 | uint64(r.Reply.family())
 	k.ids = uint64(r.Service)<<32 | uint64(r.Server)
-	h := mix(mix(mix(mix(mix(k.ports, k.srcHi), k.srcLo), k.dstHi), k.dstLo), k.ids)
-	e, slot := b.known.paths.find(&k, uint32(h>>32))
+	e, slot := b.known.paths.find(&k, mix(k.srcHi^k.dstLo, k.srcLo, k.ports^k.dstHi, k.ids))
 	if e >= 0 {
 		return e
 	}
@@ -110,8 +112,7 @@ func (b *Builder) serverRef(r *Record) int {
 func (b *Builder) serviceRef(r *Record) int {
 	k := service{id: r.Service, port: r.Orig.dstPort(), family: r.Orig.family(), proto: r.Orig.proto()}
 	k.hi, k.lo = r.Orig.dst()
-	h := mix(mix(mix(uint64(k.port)<<16|uint64(k.family)<<8|uint64(k.proto), k.hi), k.lo), uint64(k.id))
-	e, slot := b.known.services.find(&k, uint32(h>>32))
+	e, slot := b.known.services.find(&k, mix(k.hi, k.lo, uint64(k.port)<<16|uint64(k.family)<<8|uint64(k.proto), uint64(k.id)))
 	if e >= 0 {
 		return e
 	}
@@ -156,6 +157,7 @@ func (b *Builder) appendEntryAddr(tag int, family uint8, hi, lo uint64, port uin
 func (b *Builder) setBase(ms uint64) {
 	b.base, b.hasBase = ms-min(ms, birthSpan/2), true
 	at := b.openEntry()
-	b.dict = binary.LittleEndian.AppendUint64(b.dict, b.base)
+	b.dict = binary.LittleEndian.AppendUint32(b.dict, uint32(b.base))
+	b.dict = binary.LittleEndian.AppendUint16(b.dict, uint16(b.base>>32))
 	b.closeEntry(at, tagBase)
 }
