@@ -18,3 +18,6 @@ func ClusterHash(key [16]byte, k *flow.Key) uint64 {
 	words := [2]uint64{binary.LittleEndian.Uint64(key[:8]), binary.LittleEndian.Uint64(key[8:])}
 	return clusterHash(&words, k)
 }
+
+// Self is the life that the Sync speaks for.
+func (y *Sync) Self() flow.Node { return y.cfg.Self }

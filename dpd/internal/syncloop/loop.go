@@ -1,0 +1,247 @@
+// Package syncloop is the sync thread of a data plane: it moves sync datagrams between the NIC's sync queue and the
+// protocol machine (syncer.Sync), and records between that machine and the workers' rings. It decides nothing about
+// sessions. One goroutine locked to one thread; the sync queue and the send queue are its own.
+//
+//	NIC sync queue ─┐                             ┌─ ring ──> worker 0
+//	workers' rings ─┴─> open, order, route ───────┴─ ring ──> worker n
+//	NIC send queue <── seal, pack <── rings <── workers
+package syncloop
+
+import (
+	"context"
+	"net/netip"
+	"sync/atomic"
+
+	"github.com/holdfast-lb/holdfast/dpd/internal/flow"
+	"github.com/holdfast-lb/holdfast/dpd/internal/neigh"
+	"github.com/holdfast-lb/holdfast/dpd/internal/packet"
+	"github.com/holdfast-lb/holdfast/dpd/internal/port"
+	"github.com/holdfast-lb/holdfast/dpd/internal/ring"
+	"github.com/holdfast-lb/holdfast/dpd/internal/stat"
+	"github.com/holdfast-lb/holdfast/dpd/internal/syncer"
+	"github.com/holdfast-lb/holdfast/dpd/internal/worker"
+)
+
+// Bounds of one turn.
+const (
+	outboxPerTurn = 512 // actions of each worker
+	softPerTurn   = port.BurstMax
+	mailPerTurn   = 4
+	tickEvery     = 5  // milliseconds
+	publishEvery  = 10 // milliseconds
+)
+
+// Config of a Loop.
+type Config struct {
+	Queues []worker.Queue // Rx is empty where the device does not steer, see SetRx
+	Pool   port.Pool
+	Routes *neigh.Publisher
+	// Soft are the sync datagrams that workers received, by worker; Outbox and Inbox join the shards, by worker.
+	Soft   []*ring.SPSC[port.Packet]
+	Outbox []*ring.SPSC[syncer.Action]
+	Inbox  []*ring.SPSC[syncer.Delivery]
+	Host   *ring.SPSC[worker.Handed] // to the host part
+	Poll   worker.Poll
+	Clock  func() (tick uint32, wall int64)
+	// Loss, from 0 to 1, is the share of datagrams that are dropped at sending on purpose; Random draws for it from 0 to 1.
+	Loss   float64
+	Random func() float64
+}
+
+// Addresses are where this node and its peers are reached. Immutable.
+type Addresses struct {
+	Self [2]netip.Addr // sip: IPv4, IPv6
+	Port uint16
+	Peer map[flow.Node]netip.AddrPort
+}
+
+// Loop is the sync thread's whole state.
+type Loop struct {
+	cfg    Config
+	sync   *syncer.Sync
+	addrs  Addresses
+	rx     port.Batch
+	tx     []port.Batch
+	drop   port.Batch
+	info   packet.Info
+	in     syncer.Action
+	now    uint32
+	wall   int64
+	tick   uint32
+	told   uint32
+	mail   chan func(*Loop)
+	count  [stat.NumCounters]uint64
+	shared *stat.Shared
+	beat   atomic.Uint32
+	idle   worker.Idle
+}
+
+// New makes a loop without a machine: until SetSync it frees what it receives.
+func New(c Config) *Loop {
+	l := &Loop{
+		cfg: c, tx: make([]port.Batch, len(c.Queues)), mail: make(chan func(*Loop), 64),
+		shared: stat.NewShared(int(stat.NumCounters)), idle: worker.Idle{Policy: c.Poll},
+	}
+	l.now, l.wall = c.Clock()
+	return l
+}
+
+// Do runs f on the loop's thread, between two turns, and waits for it. Any thread but the loop's.
+func (l *Loop) Do(ctx context.Context, f func(*Loop)) error {
+	done := make(chan struct{})
+	select {
+	case l.mail <- func(l *Loop) { defer close(done); f(l) }:
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+	select {
+	case <-done:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// Sync is the machine, for functions given to Do; nil before SetSync.
+func (l *Loop) Sync() *syncer.Sync { return l.sync }
+
+// Now is the time of the turn in unix milliseconds, for functions given to Do.
+func (l *Loop) Now() int64 { return l.wall }
+
+// SetSync gives the loop its machine; the loop is the machine's Outlet. For functions given to Do.
+func (l *Loop) SetSync(s *syncer.Sync) { l.sync = s }
+
+// SetAddresses replaces where peers are reached. For functions given to Do.
+func (l *Loop) SetAddresses(a Addresses) { l.addrs = a }
+
+// SetRx replaces the receive queues of device dev. For functions given to Do, after the former user of a queue gave it up.
+func (l *Loop) SetRx(dev int, queues []int) { l.cfg.Queues[dev].Rx = queues }
+
+// Turn is one turn; it reports whether there was anything to do.
+func (l *Loop) Turn() (busy bool) {
+	l.now, l.wall = l.cfg.Clock()
+	for range mailPerTurn {
+		select {
+		case f := <-l.mail:
+			f(l)
+			busy = true
+			continue
+		default:
+		}
+		break
+	}
+	for q := range l.cfg.Queues {
+		qu := &l.cfg.Queues[q]
+		for _, rx := range qu.Rx {
+			if qu.Port.Rx(rx, &l.rx) > 0 {
+				busy = true
+				l.received()
+			}
+		}
+	}
+	for _, r := range l.cfg.Soft {
+		l.rx.N = 0
+		var p port.Packet
+		for l.rx.N < softPerTurn && r.Take(&p) {
+			l.rx.Push(p)
+		}
+		if l.rx.N > 0 {
+			busy = true
+			l.received()
+		}
+	}
+	for shard, r := range l.cfg.Outbox {
+		for n := 0; n < outboxPerTurn && r.Take(&l.in); n++ {
+			busy = true
+			if l.sync != nil {
+				l.sync.Queue(l.wall, shard, &l.in)
+			}
+		}
+	}
+	if l.sync != nil {
+		if l.now-l.tick >= tickEvery {
+			l.tick = l.now
+			l.sync.Tick(l.wall)
+		}
+		if busy {
+			l.sync.Flush(l.wall)
+		}
+	}
+	l.flush()
+	l.count[stat.Turns]++
+	if !busy {
+		l.count[stat.EmptyTurns]++
+	}
+	if l.now-l.told >= publishEvery {
+		l.told = l.now
+		l.shared.Publish(l.count[:])
+	}
+	l.beat.Store(l.now)
+	return busy
+}
+
+// received opens every datagram of the batch and frees it.
+func (l *Loop) received() {
+	for i := range l.rx.N {
+		p := l.rx.Pkt[i]
+		l.datagram(p.Data)
+	}
+	l.cfg.Pool.Free(&l.rx)
+}
+
+func (l *Loop) datagram(data []byte) {
+	if packet.Parse(data, &l.info) != packet.OK || l.info.Class != packet.ClassUDP || l.info.DstPort() != l.addrs.Port {
+		l.count[stat.SyncNotUDP]++
+		return
+	}
+	k := flow.Key{Addr: l.info.Addr, Meta: l.info.Meta}
+	if to := k.Dst().Addr(); to != l.addrs.Self[0] && to != l.addrs.Self[1] {
+		l.count[stat.SyncNotUDP]++
+		return
+	}
+	b := data[l.info.Payload : int(l.info.Payload)+int(l.info.PayloadLen)]
+	l.count[stat.SyncRx]++
+	l.count[stat.SyncRxBytes] += uint64(len(b))
+	if l.sync != nil {
+		l.sync.Datagram(l.wall, k.Src(), b)
+	}
+}
+
+// Deliver hands a delivery to a worker's ring; it is the machine's Outlet.
+func (l *Loop) Deliver(shard int, d *syncer.Delivery) bool {
+	if l.cfg.Inbox[shard].Put(d) {
+		return true
+	}
+	l.count[stat.SyncShardFull]++
+	return false
+}
+
+// flush hands the frames made in this turn to the devices.
+func (l *Loop) flush() {
+	for q := range l.tx {
+		b := &l.tx[q]
+		if b.N == 0 {
+			continue
+		}
+		n := b.N
+		sent := l.cfg.Queues[q].Port.Tx(l.cfg.Queues[q].Tx, b)
+		l.count[stat.TxPackets] += uint64(sent)
+		l.count[stat.DropTxFull] += uint64(n - sent)
+	}
+}
+
+// Counters reads what the loop published last. Any thread.
+func (l *Loop) Counters() *stat.Shared { return l.shared }
+
+// Beat is the tick of the last turn. Any thread.
+func (l *Loop) Beat() uint32 { return l.beat.Load() }
+
+// Run turns until ctx ends. The caller has locked the goroutine to its thread.
+func (l *Loop) Run(ctx context.Context) {
+	for n := 0; ; n++ {
+		if n&63 == 0 && ctx.Err() != nil {
+			return
+		}
+		l.idle.Turn(l.Turn())
+	}
+}

@@ -1,0 +1,149 @@
+package worker
+
+import (
+	"github.com/holdfast-lb/holdfast/dpd/internal/conntrack"
+	"github.com/holdfast-lb/holdfast/dpd/internal/expiry"
+	"github.com/holdfast-lb/holdfast/dpd/internal/flow"
+	"github.com/holdfast-lb/holdfast/dpd/internal/nat"
+	"github.com/holdfast-lb/holdfast/dpd/internal/packet"
+	"github.com/holdfast-lb/holdfast/dpd/internal/port"
+	"github.com/holdfast-lb/holdfast/dpd/internal/stat"
+	"github.com/holdfast-lb/holdfast/dpd/internal/steer"
+)
+
+// burst takes a burst through the stages. steerIt is false for packets that another thread has steered here. w.from says
+// by which device each came in. The burst is empty afterwards: every packet was sent, handed over, kept or dropped.
+func (w *Worker) burst(b *port.Batch, steerIt bool) {
+	w.n = 0
+	for i := range b.N {
+		w.admit(b.Pkt[i], w.from[i], steerIt)
+	}
+	b.N = 0
+	if w.n == 0 {
+		return
+	}
+	w.shaken = false
+	w.table.LookupBatch(w.key[:w.n], w.ref[:w.n])
+	for i := range w.n {
+		w.act(i)
+	}
+}
+
+// admit parses one packet and keeps it for this burst, or sends it to the thread that it belongs to.
+func (w *Worker) admit(p port.Packet, in uint8, steerIt bool) {
+	info := &w.info[w.n]
+	if r := packet.Parse(p.Data, info); r != packet.OK {
+		w.parse[r]++
+		w.discard(p)
+		return
+	}
+	if steerIt && !info.ForMAC(w.cfg.Queues[in].MAC) {
+		w.free(p, stat.DropNotForUs)
+		return
+	}
+	if info.Class != packet.ClassTCP && info.Class != packet.ClassUDP && info.Class != packet.ClassError {
+		w.toHost(p, in)
+		return
+	}
+	if steerIt && w.view.Steer != nil {
+		v := w.view.Steer.Steer(info)
+		if v.Kind == steer.ToSync {
+			w.count[stat.ToSync]++
+			if !w.cfg.Links.Sync.Put(&p) {
+				w.free(p, stat.DropSyncFull)
+			}
+			return
+		}
+		if v.Kind == steer.ToHost {
+			// No service of the configuration; sessions of one that was removed live on where their client belongs.
+			v.Worker = w.cfg.Map.Worker(w.view.Steer.Bucket(info.Addr, info.Meta))
+		}
+		if v.Worker != w.cfg.Index {
+			w.hand(p, in, v.Worker)
+			return
+		}
+	}
+	k := &w.key[w.n]
+	if info.Class == packet.ClassError {
+		k.Addr, k.Meta = info.Against()
+	} else {
+		k.Addr, k.Meta = info.Addr, info.Meta
+	}
+	w.pkt[w.n] = p
+	w.from[w.n] = in // never overtakes the loop of burst: w.n <= i
+	w.n++
+}
+
+func (w *Worker) hand(p port.Packet, in uint8, to int) {
+	w.count[stat.Handed]++
+	if r := w.cfg.Links.HandTo[to]; !r.Put(&Handed{Pkt: p, Port: in}) {
+		w.free(p, stat.DropHandFull)
+	}
+}
+
+// act decides about packet i of the burst.
+func (w *Worker) act(i int) {
+	ref := w.ref[i]
+	if w.shaken {
+		h, d, ok := w.table.Find(&w.key[i])
+		if !ok {
+			w.miss(i)
+			return
+		}
+		ref = conntrack.MakeRef(h, d)
+	} else if ref == 0 {
+		w.miss(i)
+		return
+	}
+	if w.info[i].Class == packet.ClassError {
+		w.icmpError(i, ref)
+		return
+	}
+	w.hit(i, ref)
+}
+
+// surprising outcomes need more than a rewrite.
+const surprising = ^(conntrack.Doubted | conntrack.Untracked)
+
+// hit books a packet of a known session and forwards it.
+func (w *Worker) hit(i int, ref conntrack.Ref) {
+	info := &w.info[i]
+	h, d := ref.Handle(), ref.Dir()
+	var o conntrack.Outcome
+	if info.Class == packet.ClassTCP {
+		seg := segment(info)
+		o = w.table.Touch(h, d, &seg, expiry.Tick(w.now))
+	} else {
+		o = w.table.Touch(h, d, nil, expiry.Tick(w.now))
+	}
+	if o&surprising != 0 && !w.surprise(i, h, d, o) {
+		return
+	}
+	w.count[stat.Hits]++
+	w.forward(i, h, d)
+}
+
+func segment(info *packet.Info) conntrack.Segment {
+	return conntrack.Segment{Seq: info.Seq, Ack: info.Ack, Payload: uint32(info.PayloadLen), Window: info.Window, Flags: info.Flags}
+}
+
+// forward rewrites packet i to the session's other side and sends it.
+func (w *Worker) forward(i int, h flow.Handle, d flow.Direction) {
+	w.table.Outgoing(h, d, &w.to)
+	p, info := w.pkt[i], &w.info[i]
+	r := w.route(&w.to)
+	if r != nil && int(info.End-info.L3) > r.MTU {
+		w.answer(i, nat.TooBig, uint32(r.MTU))
+		return
+	}
+	switch v := nat.Rewrite(info, p.Data, &w.to); v {
+	case nat.Done:
+	case nat.TTLExpired:
+		w.answer(i, nat.TimeExceeded, 0)
+		return
+	default:
+		w.free(p, stat.DropFlowState)
+		return
+	}
+	w.send(p, int(info.L3), r)
+}

@@ -1,0 +1,79 @@
+package worker
+
+import (
+	"github.com/holdfast-lb/holdfast/dpd/internal/flow"
+	"github.com/holdfast-lb/holdfast/dpd/internal/neigh"
+	"github.com/holdfast-lb/holdfast/dpd/internal/port"
+	"github.com/holdfast-lb/holdfast/dpd/internal/stat"
+)
+
+const routeSlots = 1024 // power of two
+
+// routeCache remembers the hop of recent destinations, for as long as the host part's snapshot is the same.
+// Direct-mapped by the destination address.
+type routeCache struct {
+	slot [routeSlots]routeSlot
+	snap *neigh.Snapshot
+}
+
+type routeSlot struct {
+	hi, lo uint64
+	hop    *neigh.Hop
+	family uint8
+}
+
+// route is the hop of packets with tuple to; nil when the host part must find it first.
+func (w *Worker) route(to *flow.Key) *neigh.Hop {
+	hi, lo := to.Addr[2], to.Addr[3]
+	if to.Family() == flow.IPv4 {
+		hi, lo = 0, to.Addr[0]&0xffffffff
+	}
+	c := &w.routes
+	s := &c.slot[(lo*0x9e3779b97f4a7c15^hi*0xc2b2ae3d27d4eb4f)>>54&(routeSlots-1)]
+	if s.hop != nil && s.lo == lo && s.hi == hi && s.family == to.Family() {
+		return s.hop
+	}
+	return w.routeSlow(s, hi, lo, to)
+}
+
+func (w *Worker) routeSlow(s *routeSlot, hi, lo uint64, to *flow.Key) *neigh.Hop {
+	if w.routes.snap == nil {
+		return nil
+	}
+	hop := w.routes.snap.RouteKey(to)
+	if hop == nil || hop.Port >= len(w.cfg.Queues) {
+		return nil
+	}
+	*s = routeSlot{hi: hi, lo: lo, hop: hop, family: to.Family()}
+	return hop
+}
+
+// freshRoutes forgets the cache when the host part published a new snapshot. Once a turn.
+func (w *Worker) freshRoutes() {
+	if s := w.cfg.Routes.Load(); s != w.routes.snap {
+		w.routes.snap = s
+		clear(w.routes.slot[:])
+	}
+}
+
+// send gives a rewritten packet its link header and queues it; without a hop the host part gets it.
+func (w *Worker) send(p port.Packet, l3 int, r *neigh.Hop) {
+	if r == nil {
+		w.resolve(p)
+		return
+	}
+	if !r.SetLink(w.cfg.Pool, &p, l3) {
+		w.free(p, stat.DropNoMemory)
+		return
+	}
+	w.queue(r.Port, p)
+}
+
+// queue puts a finished frame into the burst of a device.
+func (w *Worker) queue(dev int, p port.Packet) {
+	b := &w.tx[dev]
+	if b.N == port.BurstMax {
+		w.transmit(dev)
+	}
+	b.Push(p)
+}

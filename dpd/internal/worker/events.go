@@ -1,0 +1,44 @@
+package worker
+
+import (
+	"github.com/holdfast-lb/holdfast/dpd/internal/flow"
+	"github.com/holdfast-lb/holdfast/dpd/internal/stat"
+	"github.com/holdfast-lb/holdfast/dpd/internal/syncer"
+)
+
+// emit puts an event into the ring towards the bus; without room it is counted and the publisher tells of the loss.
+func (w *Worker) emit(e flow.Event) {
+	if w.cfg.Links.Events == nil {
+		return
+	}
+	e.Wall, e.Worker = uint64(w.wall), uint8(w.cfg.Index)
+	if !w.cfg.Links.Events.Put(&e) {
+		w.count[stat.EventLost]++
+	}
+}
+
+// eventOf tells of a record as it is now.
+func (w *Worker) eventOf(k flow.EventKind, h flow.Handle, reason string) {
+	if w.cfg.Links.Events == nil {
+		return
+	}
+	w.evt = flow.Event{Kind: k, Reason: reason}
+	w.table.Load(h, &w.evt.Session)
+	w.emit(w.evt)
+}
+
+// eventOfAction tells of the record that the shard's action names.
+func (w *Worker) eventOfAction(k flow.EventKind, a *syncer.Action, reason string) {
+	if w.cfg.Links.Events == nil {
+		return
+	}
+	w.evt = flow.Event{Kind: k, Reason: reason, Session: syncer.SessionOf(&a.Msg.Rec)}
+	w.emit(w.evt)
+}
+
+// ended takes a session off its server's count.
+func (w *Worker) ended(a *syncer.Action) {
+	if a.Msg.Rec.Server != 0 {
+		w.sched.Closed(a.Msg.Rec.Server)
+	}
+}

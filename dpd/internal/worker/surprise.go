@@ -1,0 +1,149 @@
+package worker
+
+import (
+	"github.com/holdfast-lb/holdfast/dpd/internal/conntrack"
+	"github.com/holdfast-lb/holdfast/dpd/internal/expiry"
+	"github.com/holdfast-lb/holdfast/dpd/internal/flow"
+	"github.com/holdfast-lb/holdfast/dpd/internal/packet"
+	"github.com/holdfast-lb/holdfast/dpd/internal/stat"
+	"github.com/holdfast-lb/holdfast/dpd/internal/syncer"
+	"github.com/holdfast-lb/holdfast/dpd/internal/syncwire"
+)
+
+const (
+	tombs  = conntrack.HitHardTomb | conntrack.HitSoftTomb
+	others = conntrack.Foreign | conntrack.HitSoftTomb | conntrack.HitReplyOnly | conntrack.FirstLocalPacket
+	told   = conntrack.FirstFin | conntrack.BitsChanged | conntrack.Closed
+)
+
+// surprise settles what Touch found beyond the ordinary and reports whether packet i goes on; else it is dealt with.
+func (w *Worker) surprise(i int, h flow.Handle, d flow.Direction, o conntrack.Outcome) bool {
+	info := &w.info[i]
+	if d == flow.In && info.Class == packet.ClassTCP && info.Flags&(conntrack.SYN|conntrack.ACK|conntrack.RST) == conntrack.SYN &&
+		o&(conntrack.SynOnExisting|tombs) != 0 {
+		return w.synOnRecord(i, h)
+	}
+	if o&conntrack.HitHardTomb != 0 {
+		if info.Class == packet.ClassUDP && d == flow.In {
+			w.open(i)
+		} else {
+			w.free(w.pkt[i], stat.DropClosed)
+		}
+		return false
+	}
+	if o&conntrack.DupAck != 0 {
+		w.free(w.pkt[i], stat.DropRateLimited)
+		return false
+	}
+	w.signal(h, o)
+	if o&others != 0 {
+		if w.shard.Packet(w.wall, h, facts(info, d, o)) == syncer.Drop {
+			w.free(w.pkt[i], stat.DropClosed)
+			return false
+		}
+		w.shaken = true
+		if o&conntrack.HitSoftTomb != 0 {
+			w.retouch(info, h, d) // Touch leaves tombstones alone; now it may be none any more
+		}
+	}
+	if o&(conntrack.HandshakeDone|told) == 0 || !w.table.Owned(h) {
+		return true
+	}
+	if o&conntrack.HandshakeDone != 0 {
+		w.shard.Established(w.wall, h)
+		w.eventOf(flow.EventEstablished, h, "")
+	} else {
+		w.shard.Changed(w.wall, h)
+	}
+	return true
+}
+
+func (w *Worker) retouch(info *packet.Info, h flow.Handle, d flow.Direction) {
+	if info.Class == packet.ClassTCP {
+		seg := segment(info)
+		w.table.Touch(h, d, &seg, expiry.Tick(w.now))
+		return
+	}
+	w.table.Touch(h, d, nil, expiry.Tick(w.now))
+}
+
+// synOnRecord lets the shard decide about a client's SYN that found a record which did not begin with it.
+func (w *Worker) synOnRecord(i int, h flow.Handle) bool {
+	w.shaken = true
+	switch w.shard.Syn(w.wall, h, w.info[i].Seq, w.usable(h)) {
+	case syncer.SynServe:
+		return true
+	case syncer.SynReborn:
+		w.retouch(&w.info[i], h, flow.In)
+		return true
+	case syncer.SynNew:
+		w.open(i)
+	default:
+		w.free(w.pkt[i], stat.DropRateLimited)
+	}
+	return false
+}
+
+// facts are what the owner of a session must know of this packet.
+func facts(info *packet.Info, d flow.Direction, o conntrack.Outcome) syncer.Packet {
+	p := syncer.Packet{Dir: d, Alive: true}
+	if info.Class != packet.ClassTCP {
+		return p
+	}
+	const ctl = conntrack.SYN | conntrack.FIN | conntrack.RST
+	p.Alive = info.Flags&ctl == 0
+	believed := o&conntrack.Doubted == 0
+	switch {
+	case info.Flags&conntrack.RST != 0:
+		if believed {
+			p.Hint |= syncwire.HintRst
+		}
+	case info.Flags&conntrack.SYN != 0:
+		if d == flow.Out {
+			p.Hint |= syncwire.HintSynAck
+		}
+	case info.Flags&conntrack.FIN != 0:
+		if believed {
+			p.Hint |= syncwire.HintFin
+			p.Seq = info.Seq + uint32(info.PayloadLen) + 1
+		}
+	}
+	if o&conntrack.HandshakeDone != 0 {
+		p.Hint |= syncwire.HintAck
+	}
+	return p
+}
+
+// signal notes what a session says about its server's health.
+func (w *Worker) signal(h flow.Handle, o conntrack.Outcome) {
+	if o&(conntrack.HandshakeDone|conntrack.ServerAlive|conntrack.ServerDead) == 0 {
+		return
+	}
+	id := w.table.Server(h)
+	if id == 0 {
+		return
+	}
+	s := w.signals[id]
+	if s == nil {
+		if len(w.signals) >= maxSignals {
+			return
+		}
+		s = &signal{}
+		w.signals[id] = s
+	}
+	if o&conntrack.ServerDead != 0 {
+		s.dead++
+	} else {
+		s.alive++
+	}
+}
+
+// maxSignals bounds the servers that passive health is kept of.
+const maxSignals = 1 << 16
+
+// Signals calls each with what sessions said about every server. For requests.
+func (w *Worker) Signals(each func(server uint32, alive, dead uint64)) {
+	for id, s := range w.signals {
+		each(id, s.alive, s.dead)
+	}
+}

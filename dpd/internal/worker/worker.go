@@ -1,0 +1,251 @@
+// Package worker is the run-to-completion loop of one core: receive a burst, parse, steer, look up, act, send, then a
+// bounded share of chores. A worker is one goroutine locked to one thread. It owns its session table, local ports, shard
+// of the sync protocol and view of the schedule, and shares nothing: other threads reach it through rings and a
+// bounded mailbox.
+//
+//	mailbox ─┐
+//	rings  ──┤   ┌─ parse ─ steer ─┬─ look up ─┬─ hit: book, rewrite, send
+//	queues ──┴──>│                 │           └─ miss: schedule, ask the peers, or drop
+//	             │                 ├─ another worker's bucket: its ring
+//	             │                 ├─ sync datagram: the sync thread's ring
+//	             └─ ARP, ND, echo ─┴─ host part (worker 0)
+package worker
+
+import (
+	"sync/atomic"
+
+	"github.com/holdfast-lb/holdfast/dpd/internal/conntrack"
+	"github.com/holdfast-lb/holdfast/dpd/internal/expiry"
+	"github.com/holdfast-lb/holdfast/dpd/internal/flow"
+	"github.com/holdfast-lb/holdfast/dpd/internal/localport"
+	"github.com/holdfast-lb/holdfast/dpd/internal/neigh"
+	"github.com/holdfast-lb/holdfast/dpd/internal/packet"
+	"github.com/holdfast-lb/holdfast/dpd/internal/port"
+	"github.com/holdfast-lb/holdfast/dpd/internal/ring"
+	"github.com/holdfast-lb/holdfast/dpd/internal/sched"
+	"github.com/holdfast-lb/holdfast/dpd/internal/stat"
+	"github.com/holdfast-lb/holdfast/dpd/internal/steer"
+	"github.com/holdfast-lb/holdfast/dpd/internal/syncer"
+)
+
+// Bounds of one turn.
+const (
+	mailPerTurn   = 4
+	inboxPerTurn  = 256
+	sweepPerTurn  = 1024 // deadlines looked at
+	expirePerTurn = 32   // sessions that may end
+	publishEvery  = 10   // milliseconds
+	handedPerTurn = port.BurstMax
+	answerPerMS   = 1 // ICMP errors of ours a millisecond
+	answerBurst   = 50
+	shardBudget   = 64 // records that the shard may go through in a millisecond, see syncer.Shard.Tick
+)
+
+// Handed is a packet on its way to another thread.
+type Handed struct {
+	Pkt  port.Packet
+	Port uint8 // device that it came in by
+	// Resolve: the packet is done and waits for the neighbour of its destination; else it came in for the host part.
+	Resolve bool
+}
+
+// Queue is a device as one worker uses it.
+type Queue struct {
+	Port port.Port
+	Rx   []int // queues that this worker receives on
+	Tx   int
+	MAC  uint64 // packet.MACWord of the device
+	// Speak4 and Speak6 are the device's addresses, which errors of ours come from; zero for none.
+	Speak4 uint64
+	Speak6 [2]uint64
+}
+
+// Links are the rings that join this worker to other threads. Each has this worker at one end only.
+type Links struct {
+	HandTo   []*ring.SPSC[Handed] // by worker; nil for this one
+	HandFrom []*ring.SPSC[Handed] // by worker; nil for this one
+	Sync     *ring.SPSC[port.Packet]
+	Inbox    *ring.SPSC[syncer.Delivery]
+	Outbox   *ring.SPSC[syncer.Action]
+	Events   *ring.SPSC[flow.Event]
+	Host     *ring.SPSC[Handed]   // to the host part; nil on the worker that carries it
+	HostFrom []*ring.SPSC[Handed] // from the other threads, on the worker that carries the host part
+}
+
+// Config of a worker.
+type Config struct {
+	Index  int
+	Map    *steer.Map // buckets to workers
+	Queues []Queue
+	Pool   port.Pool
+	Table  *conntrack.Table
+	Ports  *localport.Pool
+	Shard  *syncer.Shard
+	Host   *neigh.Machine // on worker 0 alone
+	Routes *neigh.Publisher
+	Links  Links
+	Poll   Poll
+	// Clock gives milliseconds of a monotonic clock and unix milliseconds that never go back. Called once a turn.
+	Clock func() (tick uint32, wall int64)
+	// MailboxSize bounds requests in waiting.
+	MailboxSize int
+}
+
+// View is what a worker knows of the configuration: immutable, replaced as a whole by the mailbox.
+type View struct {
+	Steer    *steer.Interpreter
+	Schedule *sched.Snapshot
+	// Allocate: this node may open sessions.
+	Allocate bool
+	// Ask: misses are put to the peers.
+	Ask bool
+}
+
+// Worker is one forwarding thread's whole state.
+type Worker struct {
+	cfg   Config
+	view  View
+	sched *sched.State
+	table *conntrack.Table
+	shard *syncer.Shard
+	ports *localport.Pool
+
+	now  uint32
+	wall int64
+
+	rx   port.Batch
+	tx   []port.Batch
+	drop port.Batch
+	wait hold
+	back port.Batch // packets that leave the hold
+
+	// One burst, by position.
+	pkt  [port.BurstMax]port.Packet
+	from [port.BurstMax]uint8
+	info [port.BurstMax]packet.Info
+	key  [port.BurstMax]flow.Key
+	ref  [port.BurstMax]conntrack.Ref
+	n    int
+	// shaken: a record came or went since the look-up of this burst, so its references may be stale.
+	shaken bool
+	to     flow.Key
+
+	routes   routeCache
+	due      [expirePerTurn]flow.Handle
+	mail     chan Request
+	count    [stat.NumCounters]uint64
+	parse    [packet.NumReasons]uint64
+	shared   *stat.Shared
+	parsed   *stat.Shared
+	answers  tokens
+	publish  uint32
+	lastTick uint32
+	gap      uint32 // greatest distance of two turns since the last publication, milliseconds
+	freeze   uint32 // opens nothing until this tick; 0: not frozen
+	signals  map[uint32]*signal
+	beat     heartbeat
+	idle     Idle
+	inbound  syncer.Delivery
+	evt      flow.Event
+	paused   atomic.Uint64
+	rejected atomic.Uint64
+	// released: the burst under way has waited for a QUERY; it does not wait again.
+	released bool
+}
+
+// signal is what sessions say about one server.
+type signal struct{ alive, dead uint64 }
+
+// New makes a worker. It takes over the table, pool and shard.
+func New(c Config) *Worker {
+	w := &Worker{
+		cfg: c, table: c.Table, shard: c.Shard, ports: c.Ports,
+		tx: make([]port.Batch, len(c.Queues)), mail: make(chan Request, max(c.MailboxSize, 16)),
+		shared: stat.NewShared(int(stat.NumCounters)), parsed: stat.NewShared(int(packet.NumReasons)),
+		sched: sched.NewState(c.Index, c.Map.Workers()), signals: map[uint32]*signal{},
+		answers: tokens{rate: answerPerMS, burst: answerBurst, level: answerBurst},
+		idle:    Idle{Policy: c.Poll},
+	}
+	w.view.Schedule = w.sched.Snapshot()
+	w.now, w.wall = c.Clock()
+	w.lastTick = w.now
+	return w
+}
+
+// Turn is one turn of the loop; it reports whether there was anything to do.
+func (w *Worker) Turn() bool {
+	tick, wall := w.cfg.Clock()
+	if g := tick - w.now; g > w.gap {
+		w.gap = g
+	}
+	w.pause(tick)
+	w.now, w.wall = tick, wall
+	w.table.Advance(expiry.Tick(w.now))
+	w.freshRoutes()
+	busy := w.mailbox()
+	for q := range w.cfg.Queues {
+		qu := &w.cfg.Queues[q]
+		for _, rx := range qu.Rx {
+			if qu.Port.Rx(rx, &w.rx) > 0 {
+				busy = true
+				w.arrive(&w.rx, uint8(q))
+			}
+		}
+	}
+	busy = w.handed() || busy
+	busy = w.inbox() || busy
+	busy = w.chores() || busy
+	w.flush()
+	w.count[stat.Turns]++
+	if !busy {
+		w.count[stat.EmptyTurns]++
+	}
+	return busy
+}
+
+// arrive counts and processes a burst of one device.
+func (w *Worker) arrive(b *port.Batch, in uint8) {
+	w.count[stat.RxPackets] += uint64(b.N)
+	for i := range b.N {
+		w.count[stat.RxBytes] += uint64(len(b.Pkt[i].Data))
+		w.from[i] = in
+	}
+	w.burst(b, true)
+}
+
+// free drops one owned packet for a reason.
+func (w *Worker) free(p port.Packet, why stat.Counter) {
+	w.count[why]++
+	w.discard(p)
+}
+
+// discard gives a packet back that was counted elsewhere.
+func (w *Worker) discard(p port.Packet) {
+	if !w.drop.Push(p) {
+		w.cfg.Pool.Free(&w.drop)
+		w.drop.Push(p)
+	}
+}
+
+// flush sends what the turn made and frees what it dropped.
+func (w *Worker) flush() {
+	for q := range w.tx {
+		if w.tx[q].N > 0 {
+			w.transmit(q)
+		}
+	}
+	if w.drop.N > 0 {
+		w.cfg.Pool.Free(&w.drop)
+	}
+}
+
+func (w *Worker) transmit(q int) {
+	b := &w.tx[q]
+	n := b.N
+	for i := range n {
+		w.count[stat.TxBytes] += uint64(len(b.Pkt[i].Data))
+	}
+	sent := w.cfg.Queues[q].Port.Tx(w.cfg.Queues[q].Tx, b)
+	w.count[stat.TxPackets] += uint64(sent)
+	w.count[stat.DropTxFull] += uint64(n - sent)
+}

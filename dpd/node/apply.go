@@ -1,0 +1,406 @@
+package node
+
+import (
+	"context"
+	"encoding/binary"
+	"fmt"
+	"hash/fnv"
+	"net/netip"
+	"slices"
+	"time"
+
+	crand "crypto/rand"
+
+	"github.com/holdfast-lb/holdfast/dpd/internal/control"
+	"github.com/holdfast-lb/holdfast/dpd/internal/flow"
+	"github.com/holdfast-lb/holdfast/dpd/internal/neigh"
+	"github.com/holdfast-lb/holdfast/dpd/internal/sched"
+	"github.com/holdfast-lb/holdfast/dpd/internal/steer"
+	"github.com/holdfast-lb/holdfast/dpd/internal/syncer"
+	"github.com/holdfast-lb/holdfast/dpd/internal/syncloop"
+	"github.com/holdfast-lb/holdfast/dpd/internal/syncseal"
+	"github.com/holdfast-lb/holdfast/dpd/internal/worker"
+)
+
+// applyTimeout bounds how long threads may take to hear of a change.
+const applyTimeout = 5 * time.Second
+
+// ApplyConfig replaces the services.
+func (n *Node) ApplyConfig(ctx context.Context, c control.Config) (bool, error) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	switch {
+	case c.Revision < n.config.Revision:
+		return false, fmt.Errorf("%w: %d, in force is %d", control.ErrStaleRevision, c.Revision, n.config.Revision)
+	case c.Revision == n.config.Revision:
+		return false, nil
+	}
+	s, err := sched.Compile(schedule(&c), n.schedule)
+	if err != nil {
+		return false, err
+	}
+	before, beforeSchedule := n.config, n.schedule
+	n.config, n.schedule = c, s
+	if err := n.spread(ctx); err != nil {
+		n.config, n.schedule = before, beforeSchedule
+		return false, err
+	}
+	n.log.Info("configuration in force", "revision", c.Revision, "services", len(c.Services))
+	n.notify()
+	return true, nil
+}
+
+func schedule(c *control.Config) *sched.Config {
+	out := &sched.Config{Revision: c.Revision}
+	for i := range c.Services {
+		s := &c.Services[i]
+		t := sched.ServiceConfig{
+			ID: s.ID, VIP: s.VIP, Proto: s.Proto, Mode: s.Mode, Algorithm: sched.Algorithm(s.Algorithm), Timeouts: sched.Timeouts(s.Timeouts),
+		}
+		for _, r := range s.Servers {
+			t.Servers = append(t.Servers, sched.ServerConfig{
+				ID: r.ID, Addr: r.Addr, Weight: r.Weight, State: sched.ServerState(r.State), MaxConnections: r.MaxConnections,
+			})
+		}
+		out.Services = append(out.Services, t)
+	}
+	return out
+}
+
+// ApplyKeys replaces the cluster's keys.
+func (n *Node) ApplyKeys(ctx context.Context, k control.Keys) (bool, error) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	switch {
+	case k.Generation < n.keys.Generation:
+		return false, fmt.Errorf("%w: %d, in force is %d", control.ErrStaleKeys, k.Generation, n.keys.Generation)
+	case k.Generation == n.keys.Generation:
+		return false, nil
+	}
+	if err := n.useKeys(ctx, k); err != nil {
+		return false, err
+	}
+	n.log.Info("keys in force", "generation", k.Generation, "active", k.Active)
+	n.notify()
+	return true, nil
+}
+
+func (n *Node) useKeys(ctx context.Context, k control.Keys) error {
+	first := n.keys.Generation == 0
+	digest := first || !slices.Equal(k.Digest, n.keys.Digest)
+	if first || !slices.Equal(k.RSS, n.keys.RSS) {
+		n.hasher = steer.NewHasher(steer.Key(k.RSS))
+	}
+	n.keys = k
+	if digest {
+		if err := n.each(ctx, func(w *worker.Worker) { w.Shard().SetDigestKey([16]byte(k.Digest)) }); err != nil {
+			return err
+		}
+	}
+	if err := n.spread(ctx); err != nil {
+		return err
+	}
+	return n.keysToSync(ctx)
+}
+
+// keysToSync gives the sync machine the keys, once both are there.
+func (n *Node) keysToSync(ctx context.Context) error {
+	if n.keys.Generation == 0 {
+		return nil
+	}
+	var list []syncseal.Key
+	for _, k := range n.keys.Keys {
+		list = append(list, syncseal.Key{ID: k.ID, Secret: [32]byte(k.Secret)})
+	}
+	var err error
+	if e := n.loop.Do(ctx, func(l *syncloop.Loop) {
+		if s := l.Sync(); s != nil {
+			err = s.SetKeys(n.keys.Active, list...)
+		}
+	}); e != nil {
+		return e
+	}
+	return err
+}
+
+// ApplyMembership replaces the view.
+func (n *Node) ApplyMembership(ctx context.Context, m control.Membership) (bool, error) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	switch {
+	case n.life == (flow.Node{}):
+		return false, control.ErrNotMember
+	case m.Self.Life != n.life:
+		return false, fmt.Errorf("%w: id %d incarnation %d, this is id %d incarnation %d", control.ErrWrongLife,
+			m.Self.Life.ID, m.Self.Life.Inc, n.life.ID, n.life.Inc)
+	case m.View < n.view.View:
+		return false, fmt.Errorf("%w: %d, in force is %d", control.ErrStaleView, m.View, n.view.View)
+	case m.View == n.view.View:
+		return false, nil
+	}
+	if err := n.useView(ctx, m); err != nil {
+		return false, err
+	}
+	return true, nil
+}
+
+// useView puts a view in force on every thread. The sync machine hears it first: a peer that is new to it would be
+// answered as a stranger.
+func (n *Node) useView(ctx context.Context, m control.Membership) error {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), applyTimeout)
+	defer cancel()
+	n.view, n.life = m, m.Self.Life
+	now := time.Now()
+	for _, f := range m.Fenced {
+		if _, ok := n.fencedAt[f]; !ok {
+			n.fencedAt[f] = now
+		}
+	}
+	v := syncer.View{Epoch: m.View, Self: m.Self.Life}
+	addrs := syncloop.Addresses{Self: m.Self.SIP, Port: m.Self.SyncPort, Peer: map[flow.Node]netip.AddrPort{}}
+	for _, p := range m.Members {
+		v.Members = append(v.Members, syncer.Member{
+			Node: p.Life, Admitted: p.State == control.Admitted || p.State == control.Degraded, Degraded: p.State == control.Degraded,
+		})
+		if a := common(m.Self.SIP, p.SIP); a.IsValid() {
+			addrs.Peer[p.Life] = netip.AddrPortFrom(a, p.SyncPort)
+		}
+	}
+	if !n.cfg.Sync.Enabled {
+		v.Members = slices.DeleteFunc(v.Members, func(p syncer.Member) bool { return p.Node != m.Self.Life })
+	}
+	if err := n.viewToSync(ctx, &v, addrs); err != nil {
+		return err
+	}
+	if err := n.each(ctx, func(w *worker.Worker) {
+		_ = w.Table().SetSelf(v.Self) // fails only when 65534 lives are known at once; the shard's records then count as foreign
+		w.Shard().SetView(w.Now(), &v)
+	}); err != nil {
+		return err
+	}
+	if err := n.spread(ctx); err != nil {
+		return err
+	}
+	n.step()
+	n.log.Info("view in force", "view", m.View, "members", len(m.Members), "self", stateNames[n.state])
+	return nil
+}
+
+// common is the sync address of a peer in a family that this node has too; IPv6 first.
+func common(self, peer [2]netip.Addr) netip.Addr {
+	for f := 1; f >= 0; f-- {
+		if self[f].IsValid() && peer[f].IsValid() {
+			return peer[f]
+		}
+	}
+	return netip.Addr{}
+}
+
+func (n *Node) viewToSync(ctx context.Context, v *syncer.View, a syncloop.Addresses) error {
+	var err error
+	fresh := false
+	if e := n.loop.Do(ctx, func(l *syncloop.Loop) {
+		l.SetAddresses(a)
+		if l.Sync() == nil {
+			var s *syncer.Sync
+			s, err = syncer.NewSync(l.Now(), syncer.SyncConfig{
+				Self: v.Self, Shards: len(n.workers), ShardOf: func(b flow.Bucket) int { return n.buckets.Worker(uint8(b)) },
+				MTU: n.cfg.Sync.MTU - ipUDP, ConfigDigest: configDigest(&n.config), Random: random,
+			}, l)
+			if err != nil {
+				return
+			}
+			l.SetSync(s)
+			fresh = true
+		}
+		l.Sync().SetView(l.Now(), v)
+	}); e != nil {
+		return e
+	}
+	if err == nil && fresh {
+		err = n.keysToSync(ctx)
+	}
+	return err
+}
+
+// ipUDP is the larger of the headers around a sync datagram: sync.mtu counts IP packets, the machine UDP payloads.
+const ipUDP = 48
+
+func random(b []byte) {
+	if _, err := crand.Read(b); err != nil {
+		panic(err) // crypto/rand never fails on Linux; without it nothing could be sealed
+	}
+}
+
+// configDigest names a configuration to peers; different ones interoperate.
+func configDigest(c *control.Config) uint64 {
+	h := fnv.New64a()
+	var b [8]byte
+	binary.LittleEndian.PutUint64(b[:], c.Revision)
+	h.Write(b[:])
+	return h.Sum64()
+}
+
+// spread compiles configuration, view and keys into steering, addresses, local ports and schedule, and gives each thread
+// its part. Steering goes first, so that no packet is answered at a worker that is not its own.
+func (n *Node) spread(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), applyTimeout)
+	defer cancel()
+	sc := steer.Config{Key: n.hasher.Key(), Map: n.buckets, SyncQueue: uint16(len(n.workers)), SyncPort: n.view.Self.SyncPort}
+	var owned []neigh.Owned
+	for _, a := range n.view.Self.SIP {
+		if a.IsValid() {
+			sc.Sips = append(sc.Sips, a)
+			owned = append(owned, neigh.Owned{Prefix: netip.PrefixFrom(a, a.BitLen())})
+		}
+	}
+	var blocks []netip.Addr
+	for _, b := range n.view.Blocks {
+		for _, a := range b.Addrs {
+			sc.Laddrs = append(sc.Laddrs, netip.PrefixFrom(a, a.BitLen()))
+			owned = append(owned, neigh.Owned{Prefix: netip.PrefixFrom(a, a.BitLen())})
+		}
+		if b.Holder == n.life && b.Allocatable && b.Holder != (flow.Node{}) {
+			blocks = append(blocks, b.Addrs...)
+		}
+	}
+	for _, a := range vipsOf(&n.config) {
+		sc.VIPs = append(sc.VIPs, netip.PrefixFrom(a, a.BitLen()))
+		owned = append(owned, neigh.Owned{Prefix: netip.PrefixFrom(a, a.BitLen())})
+	}
+	rules, err := steer.Rules(&sc)
+	if err != nil {
+		return err
+	}
+	if n.interp, err = steer.NewInterpreter(n.hasher, rules); err != nil {
+		return err
+	}
+	var hostErr error
+	if err := n.workers[0].Do(ctx, func(*worker.Worker) { hostErr = n.host.SetAddresses(owned) }); err != nil || hostErr != nil {
+		return fmt.Errorf("own addresses: %w", cmpErr(err, hostErr))
+	}
+	v := n.workerView()
+	v.Allocate = false // until the blocks are told
+	for _, w := range n.workers {
+		if err := w.SetView(ctx, v); err != nil {
+			return err
+		}
+	}
+	if err := n.filter(ctx, rules); err != nil {
+		return err
+	}
+	if !slices.Equal(blocks, n.blocks) {
+		for _, w := range n.workers {
+			if err := w.SetBlocks(ctx, blocks); err != nil {
+				return err
+			}
+		}
+		n.blocks = blocks
+	}
+	return n.allow(ctx)
+}
+
+func cmpErr(a, b error) error {
+	if a != nil {
+		return a
+	}
+	return b
+}
+
+// workerView is what workers are to know now.
+func (n *Node) workerView() worker.View {
+	return worker.View{
+		Steer: n.interp, Schedule: n.schedule, Ask: n.cfg.Sync.Enabled && len(n.view.Members) > 1,
+		Allocate: n.view.Self.State == control.Admitted && n.drain.IsZero() && n.state != control.StateFenced && len(n.blocks) > 0,
+	}
+}
+
+// allow tells the workers whether they may open sessions.
+func (n *Node) allow(ctx context.Context) error {
+	v := n.workerView()
+	for _, w := range n.workers {
+		if err := w.SetView(ctx, v); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// filter gives each device the rules and moves its sync queue to the sync thread where it steers.
+func (n *Node) filter(ctx context.Context, rules []steer.Rule) error {
+	if n.view.View == 0 || slices.EqualFunc(rules, n.lastRules, sameRule) {
+		return nil
+	}
+	n.lastRules = rules
+	n.rules = n.rules[:0]
+	for i := range n.ports {
+		results := n.dev.Filter(i, rules)
+		n.rules = append(n.rules, deviceRules{n.ports[i].Info().Name, results})
+		steers := len(results) > 0
+		for _, r := range results {
+			if !r.Hardware && (r.Rule.Purpose == steer.Sync || r.Rule.Purpose == steer.CatchAll) {
+				steers = false
+			}
+		}
+		if err := n.syncQueue(ctx, i, steers); err != nil {
+			return err
+		}
+		n.tellRules(i)
+	}
+	return nil
+}
+
+// tellRules says once per change where the rules of a device are in force.
+func (n *Node) tellRules(i int) {
+	hard, soft := 0, map[string]int{}
+	for _, r := range n.rules[i].rules {
+		if r.Hardware {
+			hard++
+		} else {
+			soft[r.Rule.Purpose.String()+": "+r.Reason]++
+		}
+	}
+	n.log.Info("steering", "device", n.rules[i].device, "rules_in_hardware", hard, "rules_in_software", soft, "sync_queue_of_its_own", n.hwSync[i])
+}
+
+// syncQueue moves the sync queue of a device between worker 0 and the sync thread; the former user gives it up first.
+func (n *Node) syncQueue(ctx context.Context, dev int, steers bool) error {
+	count, have := len(n.workers), n.ports[dev].Info().RxQueues
+	if have <= count || steers == n.hwSync[dev] {
+		return nil
+	}
+	own := []int{0}
+	var extra []int
+	for q := count; q < have; q++ {
+		extra = append(extra, q)
+	}
+	give := func() error {
+		rx := own
+		if !steers {
+			rx = append(slices.Clone(own), extra...)
+		}
+		return n.workers[0].Do(ctx, func(w *worker.Worker) { w.SetRx(dev, rx) })
+	}
+	take := func() error {
+		var rx []int
+		if steers {
+			rx = extra
+		}
+		return n.loop.Do(ctx, func(l *syncloop.Loop) { l.SetRx(dev, rx) })
+	}
+	first, then := give, take
+	if !steers {
+		first, then = take, give
+	}
+	if err := first(); err != nil {
+		return err
+	}
+	n.hwSync[dev] = steers
+	return then()
+}
+
+func sameRule(a, b steer.Rule) bool {
+	ra, rb := a.RSS, b.RSS
+	a.RSS, b.RSS = nil, nil
+	return a == b && (ra == nil) == (rb == nil) && (ra == nil || *ra == *rb)
+}

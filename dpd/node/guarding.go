@@ -1,0 +1,62 @@
+package node
+
+import (
+	"time"
+
+	"github.com/holdfast-lb/holdfast/dpd/internal/announce"
+	"github.com/holdfast-lb/holdfast/dpd/internal/config"
+)
+
+// guarding samples the node for the guard that decides whether its routes may stand.
+type guarding struct {
+	guard *announce.Guard
+	on    bool
+	begun time.Time
+}
+
+func (n *Node) newGuard() *guarding {
+	return &guarding{
+		guard: announce.NewGuard(announce.GuardConfig{}), on: n.cfg.BGP.Guard && n.cfg.Announce == config.AnnounceBGP, begun: time.Now(),
+	}
+}
+
+// look takes one sample and holds the routes back, or lets them stand.
+func (g *guarding) look(n *Node) {
+	if !g.on {
+		return
+	}
+	tick, _ := n.clock.read()
+	s := announce.Sample{LinkUp: true, EchoAgeMs: n.routes.EchoAge(tick)}
+	for _, p := range n.ports {
+		s.LinkUp = s.LinkUp && p.LinkUp()
+	}
+	for _, w := range n.workers {
+		beat, _ := w.Beat()
+		s.HeartbeatAgeMs = max(s.HeartbeatAgeMs, int64(int32(tick-beat)))
+	}
+	s.HeartbeatAgeMs = max(s.HeartbeatAgeMs, int64(int32(tick-n.loop.Beat())))
+	v := g.guard.Step(time.Since(g.begun).Milliseconds(), s)
+	hold := ""
+	if v != announce.Good {
+		hold = v.String()
+	}
+	n.mu.Lock()
+	changed := hold != n.hold
+	n.hold = hold
+	n.mu.Unlock()
+	if !changed {
+		return
+	}
+	if err := n.ann.Hold(hold != "", hold); err != nil {
+		n.log.Error("routes can't be held or released", "err", err)
+	}
+}
+
+// announceNow brings the routes to what the state asks for. n.mu is held.
+func (n *Node) announceNow() {
+	list := routes(n.state, &n.view, vipsOf(&n.config), n.cfg.BGP.Prepend, [2]bool{n.hops[0].IsValid(), n.hops[1].IsValid()})
+	n.announced = list
+	if err := n.ann.Set(plain(list)); err != nil {
+		n.log.Error("routes can't be announced; trying again", "err", err)
+	}
+}

@@ -1,0 +1,324 @@
+package node
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/holdfast-lb/holdfast/dpd/internal/control"
+	"github.com/holdfast-lb/holdfast/dpd/internal/flow"
+	"github.com/holdfast-lb/holdfast/dpd/internal/syncloop"
+	"github.com/holdfast-lb/holdfast/dpd/internal/syncwire"
+	"github.com/holdfast-lb/holdfast/dpd/internal/worker"
+)
+
+var stateNames = [...]string{
+	control.StateStarting: "starting", control.StateJoining: "joining", control.StateReady: "ready", control.StateAdmitted: "admitted",
+	control.StateDraining: "draining", control.StateDrained: "drained", control.StateFenced: "fenced", control.StateDegraded: "degraded",
+}
+
+// ErrStaticPeers: a run without control plane knows no incarnations of peers yet.
+var ErrStaticPeers = errors.New("static.peers: session sync without a coordinator is not supported in this version")
+
+// member makes this node a member of the cluster and, whenever its life is fenced, a member again.
+//
+//	starting ──Join──> joining ──conditions met──> ready ──view says so──> admitted ──Drain──> draining ──quiet──> drained
+//	    ^                                                                     │
+//	    └─── a peer or the view says that this life is over ── fenced <───────┘
+func (n *Node) member(ctx context.Context) error {
+	if n.cfg.Static != nil {
+		return n.static(ctx)
+	}
+	if len(n.cfg.Control.Coordinators) == 0 {
+		n.log.Warn("no coordinator is configured: this node forwards nothing until a control plane gives it a place")
+		<-ctx.Done()
+		return nil
+	}
+	tls, err := n.server.clientTLS()
+	if err != nil {
+		return err
+	}
+	at, err := dialable(&n.cfg, n.server.listening())
+	if err != nil {
+		return err
+	}
+	j := &joiner{cfg: &n.cfg, tls: tls, log: n.log, stored: n.stored, version: Version, address: at}
+	var fenced flow.Node
+	for {
+		a, err := j.join(ctx, fenced)
+		if ctx.Err() != nil {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+		if err := n.become(ctx, a); err != nil {
+			return fmt.Errorf("taking a place in the cluster: %w", err)
+		}
+		select {
+		case <-ctx.Done():
+			n.leave(j)
+			return nil
+		case fenced = <-n.rejoin:
+			n.log.Warn("this life is over; joining again", "id", fenced.ID, "incarnation", fenced.Inc)
+		}
+	}
+}
+
+// become takes on the life that the coordinator gave.
+func (n *Node) become(ctx context.Context, a assignment) error {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.state = control.StateJoining
+	if a.keys.Generation > n.keys.Generation {
+		if err := n.useKeys(ctx, a.keys); err != nil {
+			return err
+		}
+	}
+	n.log.Info("joined", "id", a.membership.Self.Life.ID, "incarnation", a.membership.Self.Life.Inc, "view", a.membership.View)
+	if a.membership.Self.Life == n.life && a.membership.View <= n.view.View {
+		return nil // the coordinator's own call with a later view was faster than its answer
+	}
+	return n.useView(ctx, a.membership)
+}
+
+// static runs a node by its own file: one member, no sync.
+func (n *Node) static(ctx context.Context) error {
+	s := n.cfg.Static
+	if len(s.Peers) > 0 {
+		return ErrStaticPeers
+	}
+	m, c := staticMembership(s, n.cfg.Sync.Port), staticConfig(s)
+	inc := max(n.stored.value+1, uint64(time.Now().UnixMilli()))
+	if err := n.stored.set(inc); err != nil {
+		return err
+	}
+	m.Self.Life.Inc = inc
+	m.Members[0].Life.Inc = inc
+	for i := range m.Blocks {
+		if m.Blocks[i].Holder.ID == s.NodeID {
+			m.Blocks[i].Holder.Inc = inc
+		}
+	}
+	n.mu.Lock()
+	n.state = control.StateJoining
+	err := n.useView(ctx, m)
+	n.mu.Unlock()
+	if err != nil {
+		return err
+	}
+	if _, err := n.ApplyConfig(ctx, c); err != nil {
+		return err
+	}
+	<-ctx.Done()
+	return nil
+}
+
+// observation is what the watcher saw last.
+type observation struct {
+	peers    []control.Peer
+	bulk     []control.Bulk
+	hello    bool // every live member answered HELLO
+	stock    bool
+	complete bool
+	late     time.Time // when the detector itself was late last
+	owned    uint64
+	held     uint64
+	blocks   []control.BlockUse
+	backends []control.Backend
+	pauses   uint64
+}
+
+const (
+	watchEvery   = 20 * time.Millisecond
+	lateAfter    = 50 * time.Millisecond
+	lateCounts   = time.Second
+	slowEvery    = time.Second // counts and passive health
+	watchTimeout = 2 * time.Second
+)
+
+// watch looks at the links, the workers and the routes until ctx ends, and moves the node's state on.
+func (n *Node) watch(ctx context.Context) {
+	t := time.NewTicker(watchEvery)
+	defer t.Stop()
+	g := n.newGuard()
+	last, slow := time.Now(), time.Time{}
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-t.C:
+		}
+		now := time.Now()
+		late := now.Sub(last) > watchEvery+lateAfter
+		last = now
+		g.look(n)
+		if now.Sub(slow) >= slowEvery {
+			slow = now
+			n.count(ctx)
+		}
+		n.links(ctx, now, late)
+	}
+}
+
+// links reads the sync machine.
+func (n *Node) links(ctx context.Context, now time.Time, late bool) {
+	ctx, cancel := context.WithTimeout(ctx, watchTimeout)
+	defer cancel()
+	var o observation
+	var fenced, frozen, have bool
+	var life flow.Node
+	if err := n.loop.Do(ctx, func(l *syncloop.Loop) {
+		s := l.Sync()
+		if s == nil {
+			return
+		}
+		have, fenced, frozen, life = true, s.Fenced(), s.Frozen(), s.Self()
+		o.stock, o.complete = s.Ready()
+		for _, p := range s.Status(l.Now(), nil) {
+			o.add(&p)
+		}
+	}); err != nil || !have {
+		return
+	}
+	n.thaw(ctx, frozen)
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	before := n.seen
+	o.owned, o.held, o.blocks, o.backends, o.pauses = before.owned, before.held, before.blocks, before.backends, before.pauses
+	if o.late = before.late; late {
+		o.late = now
+	}
+	n.seen = o
+	if fenced && life == n.life && n.state != control.StateFenced {
+		n.fence(ctx)
+	}
+	if n.step() || !sameLinks(&before, &o) {
+		n.notify()
+	}
+}
+
+// thaw lets workers that stood still open sessions again once a member has answered.
+func (n *Node) thaw(ctx context.Context, frozen bool) {
+	var pauses uint64
+	for _, w := range n.workers {
+		pauses += w.Pauses()
+	}
+	n.mu.Lock()
+	was := n.seen.pauses
+	if !frozen {
+		n.seen.pauses = pauses
+	}
+	n.mu.Unlock()
+	if !frozen && pauses != was {
+		_ = n.each(ctx, (*worker.Worker).Unfreeze) // a worker that does not take it thaws by itself
+	}
+}
+
+// fence stops allocating, withdraws, and has member join again under a new incarnation.
+func (n *Node) fence(ctx context.Context) {
+	n.log.Warn("peers say that this life is over", "id", n.life.ID, "incarnation", n.life.Inc)
+	n.state = control.StateFenced
+	if err := n.allow(ctx); err != nil {
+		n.log.Error("workers were not told to stop opening sessions", "err", err)
+	}
+	n.announceNow()
+	select {
+	case n.rejoin <- n.life:
+	default:
+	}
+}
+
+// step moves the state on and announces what it asks for; it reports a change.
+func (n *Node) step() bool {
+	before := n.state
+	switch n.state {
+	case control.StateJoining, control.StateReady, control.StateAdmitted, control.StateDegraded:
+		switch n.view.Self.State {
+		case control.Admitted:
+			n.state = control.StateAdmitted
+		case control.Degraded:
+			n.state = control.StateDegraded
+		case control.Draining:
+			n.state = control.StateDraining
+		default:
+			n.state = control.StateJoining
+			if n.ready() {
+				n.state = control.StateReady
+			}
+		}
+	case control.StateDraining:
+		if !n.drain.IsZero() && time.Now().After(n.drain) {
+			n.state = control.StateDrained
+		}
+	}
+	n.announceNow()
+	if n.state == before {
+		return false
+	}
+	n.log.Info("state", "from", stateNames[before], "to", stateNames[n.state], "view", n.view.View)
+	n.tellPeers()
+	return true
+}
+
+// tellPeers puts the state into the probes.
+func (n *Node) tellPeers() {
+	var bits uint8
+	switch n.state {
+	case control.StateAdmitted:
+		bits = syncwire.ProbeReady
+	case control.StateDegraded:
+		bits = syncwire.ProbeReady | syncwire.ProbeDegraded
+	case control.StateDraining, control.StateDrained:
+		bits = syncwire.ProbeDraining
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), applyTimeout)
+	defer cancel()
+	if err := n.loop.Do(ctx, func(l *syncloop.Loop) {
+		if s := l.Sync(); s != nil {
+			s.SetState(bits)
+		}
+	}); err != nil {
+		n.log.Error("peers were not told the state", "err", err)
+	}
+}
+
+// conditions are what must hold before admission.
+func (n *Node) conditions() []control.Condition {
+	c := func(t control.ConditionType, met bool, detail string) control.Condition {
+		if met {
+			detail = ""
+		}
+		return control.Condition{Type: t, Met: met, Detail: detail}
+	}
+	alone := len(n.view.Members) <= 1 || !n.cfg.Sync.Enabled
+	free := n.freeToAllocate()
+	return []control.Condition{
+		c(control.ConditionKeys, n.keys.Generation > 0 || n.cfg.Static != nil, "no cluster keys were applied"),
+		c(control.ConditionMembership, n.life != (flow.Node{}), "no view was applied"),
+		c(control.ConditionConfig, n.config.Revision > 0, "no configuration was applied"),
+		c(control.ConditionHello, alone || n.seen.hello, "a live member has not answered HELLO"),
+		c(control.ConditionStock, alone || n.seen.stock, "a live member has not begun its bulk, or less than 70 % of the stock is here"),
+		c(control.ConditionAllocation, alone || free || n.seen.complete, "no block may be allocated from, and a member has not ended its bulk"),
+		c(control.ConditionRoutes, n.hold == "", n.hold),
+	}
+}
+
+func (n *Node) freeToAllocate() bool {
+	for _, b := range n.view.Blocks {
+		if b.Holder == n.life && b.Allocatable {
+			return true
+		}
+	}
+	return false
+}
+
+func (n *Node) ready() bool {
+	for _, c := range n.conditions() {
+		if !c.Met {
+			return false
+		}
+	}
+	return true
+}

@@ -1,0 +1,118 @@
+package node
+
+import (
+	"cmp"
+	"context"
+	"net/netip"
+	"slices"
+
+	"github.com/holdfast-lb/holdfast/dpd/internal/control"
+	"github.com/holdfast-lb/holdfast/dpd/internal/flow"
+	"github.com/holdfast-lb/holdfast/dpd/internal/syncer"
+	"github.com/holdfast-lb/holdfast/dpd/internal/worker"
+)
+
+// add takes one link's status.
+func (o *observation) add(p *syncer.PeerStatus) {
+	if len(o.peers) == 0 {
+		o.hello = true
+	}
+	o.hello = o.hello && (p.Linked || p.Suspected)
+	o.peers = append(o.peers, control.Peer{
+		Life: p.Node, Established: p.Linked, Suspected: p.Suspected, Desync: p.Desync, MTU: uint32(p.MTU),
+		ProbeAgeMS: uint32(max(p.ProbeAge, 0)), RTTMicros: uint32(max(p.RTT, 0)) * 1000, ClockOffsetMS: int32(p.Offset),
+		Sent: p.Sent, Received: p.Received, Gaps: p.Gaps,
+	})
+	if p.BulkBegun {
+		o.bulk = append(o.bulk, control.Bulk{From: p.Node, Begun: true, Ended: p.BulkEnded, Expected: p.BulkExpected, Received: p.BulkReceived})
+	}
+}
+
+// sameLinks says whether nothing changed that a coordinator decides by.
+func sameLinks(a, b *observation) bool {
+	return a.stock == b.stock && a.complete == b.complete && a.hello == b.hello &&
+		slices.EqualFunc(a.peers, b.peers, func(x, y control.Peer) bool {
+			return x.Life == y.Life && x.Established == y.Established && x.Suspected == y.Suspected && x.Desync == y.Desync
+		})
+}
+
+// count reads what costs a pass over a worker's numbers: once a second.
+func (n *Node) count(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(ctx, watchTimeout)
+	defer cancel()
+	var owned, held uint64
+	signals := map[uint32]*control.Backend{}
+	repairing := map[flow.Node]bool{}
+	n.mu.Lock()
+	peers := slices.Clone(n.view.Members)
+	n.mu.Unlock()
+	err := n.each(ctx, func(w *worker.Worker) {
+		all, own := w.Shard().Mapped()
+		held, owned = held+all, owned+own
+		w.Signals(func(server uint32, alive, dead uint64) {
+			b := signals[server]
+			if b == nil {
+				b = &control.Backend{Server: server}
+				signals[server] = b
+			}
+			b.Alive, b.Dead = b.Alive+alive, b.Dead+dead
+		})
+		for _, p := range peers {
+			if w.Shard().Repairing(p.Life) {
+				repairing[p.Life] = true
+			}
+		}
+	})
+	if err != nil {
+		return
+	}
+	blocks := n.blockUse(ctx)
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.seen.owned, n.seen.held, n.seen.blocks = owned, held, blocks
+	n.seen.backends = n.seen.backends[:0:0]
+	for _, b := range signals {
+		n.seen.backends = append(n.seen.backends, *b)
+	}
+	slices.SortFunc(n.seen.backends, func(a, b control.Backend) int { return cmp.Compare(a.Server, b.Server) })
+	n.repairing = repairing
+}
+
+// blockUse counts records and tombstones by block, when a block waits to be free: somebody held it who is no member now.
+// Blocks of members are in use anyway, and a pass over all tables for nothing would be a waste.
+func (n *Node) blockUse(ctx context.Context) []control.BlockUse {
+	n.mu.Lock()
+	blocks := slices.Clone(n.view.Blocks)
+	members := map[flow.Node]bool{}
+	for _, m := range n.view.Members {
+		members[m.Life] = true
+	}
+	n.mu.Unlock()
+	waiting := slices.ContainsFunc(blocks, func(b control.Block) bool { return !members[b.Holder] || !b.Allocatable })
+	if !waiting {
+		return nil
+	}
+	use := make([]control.BlockUse, len(blocks))
+	index := map[netip.Addr]int{}
+	for i, b := range blocks {
+		use[i].ID = b.ID
+		for _, a := range b.Addrs {
+			index[a] = i
+		}
+	}
+	for _, w := range n.workers {
+		if err := w.Scan(ctx, func(s *flow.Session) bool {
+			if i, ok := index[s.Reply.Dst().Addr()]; ok {
+				if s.Flags&flow.Tomb != 0 {
+					use[i].Tombstones++
+				} else {
+					use[i].Records++
+				}
+			}
+			return false // counted where it lies; nothing is copied
+		}, nil); err != nil {
+			return nil // no report is better than one that says "none" by mistake
+		}
+	}
+	return use
+}
