@@ -227,6 +227,11 @@ func TestVerdictsMarkServersAndLeaveETags(t *testing.T) {
 	if c := s.Judge("none", []Verdict{down("a", 1)}); !c.Nothing {
 		t.Error("a verdict on an unknown service is a change")
 	}
+	do(s.Judge("web", []Verdict{{Service: "web", Server: "a"}}), nil)
+	if _, x, _ := s.FindServer("web", "a"); x.Health != Unknown {
+		t.Error("a verdict can't be taken back")
+	}
+	do(s.Judge("web", []Verdict{down("a", 1)}), nil)
 	spec := a.Spec
 	spec.Weight = 2
 	do(s.UpdateServer(at(9), "web", "a", a.Meta.ETag(), spec))

@@ -110,7 +110,8 @@ func (s *State) DeleteServer(service, id, etag string) (Change, error) {
 	return Change{Kind: KindService, ID: service, Service: svc.with(i, true, nil)}, nil
 }
 
-// Verdict is what the checks say of a server. It names the address too, since a name may be another server by now.
+// Verdict is what the checks say of a server. It names the address too, since a name may be another server by now; Unknown
+// takes a verdict back, whatever the address.
 type Verdict struct {
 	Service, Server string
 	Address         netip.Addr
@@ -133,7 +134,8 @@ func (s *State) Judge(service string, verdicts []Verdict) Change {
 			continue
 		}
 		x := out.Servers[i]
-		if x.Spec.Address != v.Address || x.Spec.Port != v.Port || x.Health == v.Health {
+		elsewhere := x.Spec.Address != v.Address || x.Spec.Port != v.Port
+		if x.Health == v.Health || elsewhere && v.Health != Unknown {
 			continue
 		}
 		x.Health = v.Health
