@@ -94,13 +94,15 @@ func (n *Node) wire() error {
 func (n *Node) worker(i int, links worker.Links, host []*ring.SPSC[worker.Handed]) (*worker.Worker, error) {
 	count := n.cfg.Workers
 	timeouts := timeoutsOf(&n.cfg.Timeouts)
+	ports := localport.New(0)
+	var w *worker.Worker
 	table, err := conntrack.New(conntrack.Config{
 		CapacityV4: max(n.cfg.Table.SessionsV4/count, 1024), CapacityV6: max(n.cfg.Table.SessionsV6/count, 1024), Timeouts: &timeouts,
+		OnEvict: func(_ flow.Handle, s *flow.Session) { w.Evicted(s) },
 	})
 	if err != nil {
 		return nil, fmt.Errorf("session table of worker %d: %w", i, err)
 	}
-	ports := localport.New(0)
 	c := worker.Config{
 		Index: i, Map: &n.buckets, Queues: n.queues(i), Pool: n.dev.Pool(), Table: table, Ports: ports, Routes: n.routes, Links: links,
 		Poll: n.poll(), Clock: n.clock.read, MailboxSize: mailbox,
@@ -119,9 +121,9 @@ func (n *Node) worker(i int, links worker.Links, host []*ring.SPSC[worker.Handed
 	}
 	if i > 0 {
 		c.Links.Host = host[i]
-		return worker.New(c), nil
+		w = worker.New(c)
+		return w, nil
 	}
-	var w *worker.Worker
 	if n.host, err = n.hostPart(func(dev int, p port.Packet) { w.SendFromHost(dev, p) }); err != nil {
 		return nil, err
 	}

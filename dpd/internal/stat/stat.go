@@ -25,6 +25,7 @@ const (
 	Held       // packets that waited for a QUERY
 	Released   // of those, the ones that went on
 	Takeovers  // sessions taken over by this worker
+	Evicted    // embryonic sessions given up since the table was full
 
 	// Drops, each with its reason.
 
@@ -72,7 +73,7 @@ const (
 
 var names = [NumCounters]string{
 	"rx_packets", "rx_bytes", "tx_packets", "tx_bytes", "turns", "empty_turns", "hits", "opened", "handed_over", "to_sync",
-	"to_host", "icmp_errors", "generated", "held", "released", "takeovers",
+	"to_host", "icmp_errors", "generated", "held", "released", "takeovers", "evicted",
 	"drop_no_service", "drop_no_server", "drop_no_local_port", "drop_table_full", "drop_not_allocating", "drop_no_session",
 	"drop_hold_full", "drop_hold_timeout", "drop_closed", "drop_no_route", "drop_handover_full", "drop_sync_ring_full",
 	"drop_host_ring_full", "drop_ttl", "drop_too_big", "drop_tx_full", "drop_no_memory", "drop_not_for_us", "drop_fragment",

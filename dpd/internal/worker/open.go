@@ -97,6 +97,14 @@ func (w *Worker) create(x *flow.Session, srv *sched.Server) (flow.Handle, stat.C
 	return 0, stat.DropNoPort
 }
 
+// Evicted takes back what an embryonic session held that the full table gave up for another. It is the OnEvict of this
+// worker's table.
+func (w *Worker) Evicted(s *flow.Session) {
+	w.count[stat.Evicted]++
+	w.ports.Release(s.Reply)
+	w.sched.Closed(s.Server)
+}
+
 // usable says whether the server of record h is configured and up, so that a new life may go to it.
 func (w *Worker) usable(h flow.Handle) bool {
 	srv := w.view.Schedule.Server(w.table.Server(h))
