@@ -2,6 +2,7 @@ package syncseal
 
 import (
 	"bytes"
+	"encoding/hex"
 	"errors"
 	"testing"
 
@@ -367,5 +368,22 @@ func TestVerdictsHaveNames(t *testing.T) {
 	}
 	if len(seen) != int(NumVerdicts) || NumVerdicts.String() != "unknown" {
 		t.Errorf("names %v", seen)
+	}
+}
+
+// TestSealedBytes are what another implementation (pyca/cryptography, from the text of this package's documentation) makes
+// of the same datagram: key derivation, nonce and associated data are part of the wire format.
+func TestSealedBytes(t *testing.T) {
+	s := NewSealer(ringOf(t, 7, testKey(7)), testLink)
+	b := syncwire.NewBuilder(testLink.Inc, testLink.Sender)
+	b.Reset(make([]byte, 1400), testLink.Lane, 2, 3)
+	p, _, err := s.Seal(b.Finish())
+	if err != nil {
+		t.Fatal(err)
+	}
+	const want = "686601000100070001000000cdab00000a00000000000000" +
+		"0100000000000000" + "3588a4d38667ac41f22463262a6c24ceb7be1b" + "fe14e65563587be3137c4bc28ccdde99"
+	if got := hex.EncodeToString(p); got != want {
+		t.Errorf("\n got %s\nwant %s", got, want)
 	}
 }
