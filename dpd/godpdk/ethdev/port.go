@@ -7,6 +7,20 @@ package ethdev
 #include <string.h>
 #include <rte_config.h>
 #include <rte_ethdev.h>
+
+#cgo noescape rx_burst
+#cgo nocallback rx_burst
+#cgo noescape tx_burst
+#cgo nocallback tx_burst
+
+// The vectors go over as integers: cgo would look at each element of a vector of pointers, on each call.
+static uint16_t rx_burst(uint16_t port, uint16_t queue, uintptr_t *pkts, uint16_t n) {
+	return rte_eth_rx_burst(port, queue, (struct rte_mbuf **)pkts, n);
+}
+
+static uint16_t tx_burst(uint16_t port, uint16_t queue, uintptr_t *pkts, uint16_t n) {
+	return rte_eth_tx_burst(port, queue, (struct rte_mbuf **)pkts, n);
+}
 */
 import "C"
 
@@ -85,14 +99,14 @@ func (p Port) StatsGet(s *Stats) error {
 // RxBurst receives packets of queue qid into pkts and returns how many. Keep pkts outside of the Go heap: cgo checks each
 // element of a vector that lies there.
 func (p Port) RxBurst(qid uint16, pkts []*mbuf.Mbuf) uint16 {
-	return uint16(C.rte_eth_rx_burst(C.uint16_t(p), C.uint16_t(qid), vec(pkts), C.uint16_t(len(pkts))))
+	return uint16(C.rx_burst(C.uint16_t(p), C.uint16_t(qid), vec(pkts), C.uint16_t(len(pkts))))
 }
 
 // TxBurst sends pkts on queue qid and returns how many the device took, always the first ones.
 func (p Port) TxBurst(qid uint16, pkts []*mbuf.Mbuf) uint16 {
-	return uint16(C.rte_eth_tx_burst(C.uint16_t(p), C.uint16_t(qid), vec(pkts), C.uint16_t(len(pkts))))
+	return uint16(C.tx_burst(C.uint16_t(p), C.uint16_t(qid), vec(pkts), C.uint16_t(len(pkts))))
 }
 
-func vec(pkts []*mbuf.Mbuf) **C.struct_rte_mbuf {
-	return (**C.struct_rte_mbuf)(unsafe.Pointer(unsafe.SliceData(pkts)))
+func vec(pkts []*mbuf.Mbuf) *C.uintptr_t {
+	return (*C.uintptr_t)(unsafe.Pointer(unsafe.SliceData(pkts)))
 }

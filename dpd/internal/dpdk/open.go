@@ -55,6 +55,8 @@ func (p *Port) open(cfg *PortConfig) (err error) {
 	}
 	// The AF_XDP driver of DPDK 22.11 forgets the buffers that the kernel's fill ring holds when it closes.
 	p.rt.keepers = p.rt.keepers || p.lim.driver == "net_af_xdp"
+	// The kernel hands VLAN tags over beside the packet; AF_PACKET is the only driver here that strips unasked.
+	p.strips = p.lim.driver == "net_af_packet"
 	want := cfg.queues()
 	nrx, ntx := min(want, p.lim.rxq), min(want, p.lim.txq)
 	if nrx == 0 || ntx == 0 {
@@ -128,7 +130,7 @@ func (p *Port) queues(want, nrx, ntx int) error {
 	p.release = release
 	p.rx, p.tx = make([]rxQueue, nrx), make([]txQueue, want)
 	for q := range p.rx {
-		p.rx[q].vec = vs[q]
+		p.rx[q].vec, p.rx[q].refs = vs[q], vs[q].words()
 	}
 	var locks []sync.Mutex
 	if ntx < want {
@@ -136,6 +138,7 @@ func (p *Port) queues(want, nrx, ntx int) error {
 	}
 	for q := range p.tx {
 		p.tx[q].vec, p.tx[q].queue = vs[nrx+q], uint16(q%ntx)
+		p.tx[q].refs = vs[nrx+q].words()
 		if locks != nil {
 			p.tx[q].shared = &locks[q%ntx]
 		}

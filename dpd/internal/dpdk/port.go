@@ -6,15 +6,12 @@ import (
 	"net"
 	"unsafe"
 
+	"github.com/yerden/go-dpdk/ethdev"
 	dpdkmbuf "github.com/yerden/go-dpdk/mbuf"
 
-	"github.com/yerden/go-dpdk/ethdev"
-
+	"github.com/holdfast-lb/holdfast/dpd/internal/dpdk/burst"
 	"github.com/holdfast-lb/holdfast/dpd/internal/port"
 )
-
-// etherLen is the least that counts as a packet: an Ethernet header.
-const etherLen = 14
 
 // Port is one DPDK device. It meets port.Port.
 type Port struct {
@@ -27,6 +24,7 @@ type Port struct {
 	lim     limits
 	release func() error
 	filter  Filter
+	strips  bool // VLAN tags from received packets
 	closed  bool // on the control thread
 }
 
@@ -39,28 +37,29 @@ func (p *Port) Rx(q int, b *port.Batch) int {
 		return 0
 	}
 	rq := &p.rx[q]
-	vec := rq.vec
-	got := int(p.id.RxBurst(uint16(q), vec))
-	out, bad := 0, 0
-	for _, ref := range vec[:got] {
+	got := int(p.id.RxBurst(uint16(q), rq.vec))
+	if n := burst.Unpack(views(b), rq.refs, got); n != got || p.strips {
+		return p.rxOdd(rq, b, rq.vec[:got])
+	}
+	b.N = got
+	return got
+}
+
+// rxOdd is Rx with a look at each packet, for bursts and devices that are out of the ordinary.
+func (p *Port) rxOdd(rq *rxQueue, b *port.Batch, vec vector) int {
+	b.N = 0
+	bad := 0
+	for _, ref := range vec {
 		m := (*mbuf)(unsafe.Pointer(ref))
-		if m.nb_segs != 1 || m.data_len < etherLen || uint64(m.ol_flags)&vlanStripped != 0 {
-			if !p.admit(rq, m) {
-				vec[bad] = ref
-				bad++
-				continue
-			}
+		if p.admit(rq, m) {
+			b.Push(packetOf(m))
+			continue
 		}
-		pkt := &b.Pkt[out&(port.BurstMax-1)]
-		pkt.Data = unsafe.Slice((*byte)(unsafe.Add(m.buf_addr, m.data_off)), m.data_len)
-		pkt.Ref = uintptr(unsafe.Pointer(ref))
-		out++
+		vec[bad] = ref
+		bad++
 	}
-	if bad > 0 {
-		dpdkmbuf.PktMbufFreeBulk(vec[:bad])
-	}
-	b.N = out
-	return out
+	dpdkmbuf.PktMbufFreeBulk(vec[:bad])
+	return b.N
 }
 
 // admit decides on a packet that is out of the ordinary, and counts it if it is refused.
@@ -69,11 +68,10 @@ func (p *Port) admit(rq *rxQueue, m *mbuf) bool {
 	case m.nb_segs != 1:
 		rq.segmented.Add(1)
 		return false
-	case m.data_len < etherLen:
+	case m.data_len < burst.MinLen:
 		rq.runt.Add(1)
 		return false
-	}
-	if !vlanRestore(m) {
+	case m.ol_flags&vlanStripped != 0 && !vlanRestore(m):
 		rq.segmented.Add(1)
 		return false
 	}
@@ -88,22 +86,16 @@ func (p *Port) Tx(q int, b *port.Batch) int {
 	}
 	b.N = 0
 	tq := &p.tx[q]
-	vec := tq.vec[:n]
-	for i := range vec {
-		pkt := &b.Pkt[i]
-		m := mbufOf(pkt.Ref)
-		setData(m, pkt.Data)
-		vec[i] = (*dpdkmbuf.Mbuf)(unsafe.Pointer(m))
-	}
+	burst.Pack(tq.refs, views(b), n)
 	if tq.shared != nil {
 		tq.shared.Lock()
 	}
-	sent := int(p.id.TxBurst(tq.queue, vec))
+	sent := int(p.id.TxBurst(tq.queue, tq.vec[:n]))
 	if tq.shared != nil {
 		tq.shared.Unlock()
 	}
 	if sent < n {
-		dpdkmbuf.PktMbufFreeBulk(vec[sent:])
+		dpdkmbuf.PktMbufFreeBulk(tq.vec[sent:n])
 		tq.dropped.Add(uint64(n - sent))
 	}
 	return sent

@@ -11,11 +11,15 @@ import (
 	dpdkmbuf "github.com/yerden/go-dpdk/mbuf"
 	"golang.org/x/sys/unix"
 
+	"github.com/holdfast-lb/holdfast/dpd/internal/dpdk/burst"
 	"github.com/holdfast-lb/holdfast/dpd/internal/port"
 )
 
 // vector is a burst vector outside of the Go heap: cgo checks every element of one that lies in it, on each call.
 type vector []*dpdkmbuf.Mbuf
+
+// words is a vector as package burst sees it.
+func (v vector) words() *[burst.Max]uintptr { return (*[burst.Max]uintptr)(unsafe.Pointer(&v[0])) }
 
 // vectors cuts n burst vectors from one mapping, which release gives back.
 func vectors(n int) (vs []vector, release func() error, err error) {
@@ -34,6 +38,7 @@ func vectors(n int) (vs []vector, release func() error, err error) {
 // rxQueue is one receive queue. It belongs to one thread; the counters are read by any.
 type rxQueue struct {
 	vec       vector
+	refs      *[burst.Max]uintptr // vec as words
 	segmented atomic.Uint64
 	runt      atomic.Uint64
 	_         [64]byte // neighbours belong to other threads
@@ -42,8 +47,9 @@ type rxQueue struct {
 // txQueue is one way to send. It belongs to one thread, except its device queue when the device has too few.
 type txQueue struct {
 	vec     vector
-	shared  *sync.Mutex // nil: the device queue is ours alone
-	queue   uint16      // of the device
+	refs    *[burst.Max]uintptr // vec as words
+	shared  *sync.Mutex         // nil: the device queue is ours alone
+	queue   uint16              // of the device
 	dropped atomic.Uint64
 	_       [64]byte
 }

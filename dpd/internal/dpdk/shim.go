@@ -57,6 +57,9 @@ import (
 	"unsafe"
 
 	"github.com/yerden/go-dpdk/ethdev"
+
+	"github.com/holdfast-lb/holdfast/dpd/internal/dpdk/burst"
+	"github.com/holdfast-lb/holdfast/dpd/internal/port"
 )
 
 // This file is what go-dpdk lacks: probing of single devices, thread registration, allmulticast, link state, descriptor
@@ -118,11 +121,28 @@ type mbuf = C.struct_rte_mbuf
 
 func mbufOf(ref uintptr) *mbuf { return *(**mbuf)(unsafe.Pointer(&ref)) }
 
-// setData makes data, which lies in m's buffer, the content of the packet.
-func setData(m *mbuf, data []byte) {
-	m.data_off = C.uint16_t(uintptr(unsafe.Pointer(unsafe.SliceData(data))) - uintptr(m.buf_addr))
-	m.data_len = C.uint16_t(len(data))
-	m.pkt_len = C.uint32_t(len(data))
+// views are the packets of a batch as plain words.
+func views(b *port.Batch) *[burst.Max]burst.View {
+	return (*[burst.Max]burst.View)(unsafe.Pointer(&b.Pkt))
+}
+
+// Package burst works on memory layouts that it does not see. These are indexes of arrays of one element, so any difference
+// fails the build.
+var (
+	_ = [1]struct{}{}[port.BurstMax-burst.Max]
+	_ = [1]struct{}{}[unsafe.Sizeof(port.Packet{})-unsafe.Sizeof(burst.View{})]
+	_ = [1]struct{}{}[unsafe.Offsetof(port.Packet{}.Ref)-unsafe.Offsetof(burst.View{}.Ref)]
+	_ = [1]struct{}{}[unsafe.Offsetof(mbuf{}.buf_addr)-burst.OffBuffer]
+	_ = [1]struct{}{}[unsafe.Offsetof(mbuf{}.data_off)-burst.OffDataOffset]
+	_ = [1]struct{}{}[unsafe.Offsetof(mbuf{}.nb_segs)-burst.OffSegments]
+	_ = [1]struct{}{}[unsafe.Offsetof(mbuf{}.pkt_len)-burst.OffPacketLen]
+	_ = [1]struct{}{}[unsafe.Offsetof(mbuf{}.data_len)-burst.OffDataLen]
+	_ = [1]struct{}{}[headroom-C.RTE_PKTMBUF_HEADROOM]
+)
+
+// packetOf is the packet in a buffer of one segment.
+func packetOf(m *mbuf) port.Packet {
+	return port.Packet{Data: unsafe.Slice((*byte)(unsafe.Add(m.buf_addr, m.data_off)), m.data_len), Ref: uintptr(unsafe.Pointer(m))}
 }
 
 const (
@@ -130,12 +150,6 @@ const (
 	vlanStripped = C.RTE_MBUF_F_RX_VLAN_STRIPPED
 	rssTypes     = C.RTE_ETH_RSS_IP | C.RTE_ETH_RSS_TCP | C.RTE_ETH_RSS_UDP
 	rssSource    = C.RTE_ETH_RSS_L3_SRC_ONLY | C.RTE_ETH_RSS_L4_SRC_ONLY
-)
-
-// headroom is written in Go for builds without DPDK; both must agree, or one of these constants is negative.
-const (
-	_ = uint(headroom - C.RTE_PKTMBUF_HEADROOM)
-	_ = uint(C.RTE_PKTMBUF_HEADROOM - headroom)
 )
 
 // limits is what a device says of itself.

@@ -1,0 +1,93 @@
+#include "textflag.h"
+
+// Field offsets as in burst.go.
+#define BUFFER 0x00
+#define DATAOFF 0x10
+#define SEGMENTS 0x14
+#define PKTLEN 0x24
+#define DATALEN 0x28
+#define MINLEN 14
+
+// Buffers are fetched this many packets ahead. The index wraps within the vector: what is fetched in vain there is an
+// old reference, and a prefetch never faults.
+#define AHEAD 16
+
+// func unpack(out *[Max]View, vec *[Max]uintptr, n int) int
+TEXT ·unpack(SB), NOSPLIT, $0-32
+	MOVQ out+0(FP), DI
+	MOVQ vec+8(FP), SI
+	MOVQ n+16(FP), CX
+	XORL AX, AX
+	TESTQ CX, CX
+	JLE  done
+
+first:
+	MOVQ (SI)(AX*8), R8
+	PREFETCHT0 (R8)
+	INCQ AX
+	CMPQ AX, $AHEAD
+	JLT  first
+	XORL AX, AX
+
+loop:
+	MOVQ (SI)(AX*8), R8
+	LEAL AHEAD(AX), DX
+	ANDL $63, DX
+	MOVQ (SI)(DX*8), DX
+	PREFETCHT0 (DX)
+	MOVWLZX DATALEN(R8), R11
+	MOVWLZX DATAOFF(R8), R9
+	ADDQ BUFFER(R8), R9
+	CMPW SEGMENTS(R8), $1
+	JNE  done
+	CMPL R11, $MINLEN
+	JCS  done
+	PREFETCHT0 (R9)
+	MOVQ R9, 0(DI)
+	MOVQ R11, 8(DI)
+	MOVQ R11, 16(DI)
+	MOVQ R8, 24(DI)
+	ADDQ $32, DI
+	INCQ AX
+	CMPQ AX, CX
+	JLT  loop
+
+done:
+	MOVQ AX, ret+24(FP)
+	RET
+
+// func pack(vec *[Max]uintptr, in *[Max]View, n int)
+TEXT ·pack(SB), NOSPLIT, $0-24
+	MOVQ vec+0(FP), DI
+	MOVQ in+8(FP), SI
+	MOVQ n+16(FP), CX
+	TESTQ CX, CX
+	JLE  end
+	LEAQ (DI)(CX*8), CX
+
+next:
+	MOVQ 24(SI), R8
+	MOVQ 0(SI), R9
+	MOVQ 8(SI), R11
+	MOVQ R8, (DI)
+	SUBQ BUFFER(R8), R9
+	CMPW DATAOFF(R8), R9
+	JNE  moved
+	CMPW DATALEN(R8), R11
+	JNE  moved
+
+same:
+	ADDQ $32, SI
+	ADDQ $8, DI
+	CMPQ DI, CX
+	JNE  next
+
+end:
+	RET
+
+moved:
+	MOVW R9, DATAOFF(R8)
+	MOVW R11, DATALEN(R8)
+	MOVWLZX R11, R11
+	MOVL R11, PKTLEN(R8)
+	JMP  same
