@@ -20,8 +20,8 @@ func (p *part) take(t *Table) flow.Handle {
 	switch {
 	case p.free != 0:
 		h = p.free
-		p.free = t.rec[h].side
-		t.rec[h].side = 0
+		p.free = t.at(flow.Handle(h)).side
+		t.at(flow.Handle(h)).side = 0
 	case p.fresh < p.end:
 		h = p.fresh
 		p.fresh++
@@ -36,7 +36,7 @@ func (p *part) take(t *Table) flow.Handle {
 func (t *Table) giveBack(h flow.Handle) {
 	p := t.partOf(h)
 	t.deadline[h] = 0
-	t.rec[h] = record{side: p.free}
+	*t.at(h) = record{side: p.free}
 	p.free = uint32(h)
 	p.used--
 }
@@ -80,7 +80,7 @@ func (t *Table) evict(p *part) bool {
 		if h == 0 {
 			break
 		}
-		if t.Live(h) && t.rec[h].flags&flow.Embryonic != 0 {
+		if t.Live(h) && t.at(h).flags&flow.Embryonic != 0 {
 			t.evictOne(h)
 			return true
 		}
@@ -91,7 +91,7 @@ func (t *Table) evict(p *part) bool {
 		}
 		h := flow.Handle(p.walk)
 		p.walk++
-		if t.deadline[h] != 0 && t.rec[h].flags&flow.Embryonic != 0 {
+		if t.deadline[h] != 0 && t.at(h).flags&flow.Embryonic != 0 {
 			t.evictOne(h)
 			return true
 		}

@@ -30,7 +30,7 @@ type extras struct {
 
 // Extra is the extra state of h, or nil.
 func (t *Table) Extra(h flow.Handle) *Extra {
-	if i := t.rec[h].side; i != 0 {
+	if i := t.at(h).side; i != 0 {
 		return &t.extra.slab[i]
 	}
 	return nil
@@ -55,7 +55,7 @@ func (t *Table) AddExtra(h flow.Handle) (*Extra, error) {
 	}
 	x.used++
 	x.slab[i] = Extra{}
-	t.rec[h].side = i
+	t.at(h).side = i
 	return &x.slab[i], nil
 }
 

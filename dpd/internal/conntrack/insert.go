@@ -13,20 +13,17 @@ func (t *Table) Insert(s *flow.Session) (flow.Handle, error) {
 		t.stats.Invalid++
 		return 0, ErrInvalid
 	}
-	origHash := t.secret.hash(&s.Orig)
+	noReply := s.Reply == flow.Key{}
+	origHash, replyHash := t.secret.hash(&s.Orig), t.secret.hash(&s.Reply)
+	t.fetchBuckets(origHash, replyHash)
 	displaced, err := t.claimOrig(&s.Orig, origHash, s.Flags, 0)
 	if err != nil {
 		t.stats.OrigTaken++
 		return 0, err
 	}
-	noReply := s.Reply == flow.Key{}
-	var replyHash uint64
-	if !noReply {
-		replyHash = t.secret.hash(&s.Reply)
-		if t.find(&s.Reply, replyHash) != 0 {
-			t.stats.ReplyTaken++
-			return 0, flow.ErrReplyTaken
-		}
+	if !noReply && t.find(&s.Reply, replyHash) != 0 {
+		t.stats.ReplyTaken++
+		return 0, flow.ErrReplyTaken
 	}
 	six := s.Orig.Family() == flow.IPv6 || s.Reply.Family() == flow.IPv6
 	h := t.allot(six)
@@ -101,7 +98,7 @@ func (t *Table) claimOrig(k *flow.Key, hash uint64, flags flow.Flags, own flow.H
 		return 0, flow.ErrOrigTaken // somebody's reply tuple
 	case flags&flow.Tomb != 0:
 		return 0, nil // whoever has it keeps it
-	case t.rec[h].flags&notLive == 0:
+	case t.at(h).flags&notLive == 0:
 		return 0, flow.ErrOrigTaken
 	}
 	return h, nil
@@ -109,11 +106,11 @@ func (t *Table) claimOrig(k *flow.Key, hash uint64, flags flow.Flags, own flow.H
 
 func (t *Table) unindexOrig(h flow.Handle, hash uint64) {
 	t.ix.remove(hash, MakeRef(h, flow.In))
-	t.rec[h].local &^= localOrig
+	t.at(h).local &^= localOrig
 }
 
 func (t *Table) setTuples(h flow.Handle, s *flow.Session, noReply bool) {
-	r := &t.rec[h]
+	r := t.at(h)
 	*r = record{proto: canonicalProto(s.Orig.Proto())}
 	for d, k := range [2]*flow.Key{&s.Orig, &s.Reply} {
 		r.addr[d], r.ports[d] = k.Addr[0], uint32(k.Meta>>32)
@@ -121,7 +118,7 @@ func (t *Table) setTuples(h flow.Handle, s *flow.Session, noReply bool) {
 			r.kind |= 1 << d
 		}
 		if uint32(h) >= t.first6 {
-			t.line[uint32(h)-t.first6][d] = k.Addr
+			t.line(h)[d] = k.Addr
 		}
 	}
 	if noReply {
@@ -142,7 +139,7 @@ func (t *Table) indexNew(h flow.Handle, s *flow.Session, origHash, replyHash uin
 		}
 		return false
 	}
-	t.rec[h].local |= localOrig
+	t.at(h).local |= localOrig
 	return true
 }
 
@@ -164,7 +161,7 @@ func (t *Table) Update(h flow.Handle, s *flow.Session) error {
 		t.stats.Invalid++
 		return ErrInvalid
 	}
-	r := &t.rec[h]
+	r := t.at(h)
 	has, wants := r.local&localOrig != 0, s.Flags&flow.ReplyOnly == 0
 	var hash uint64
 	var displaced flow.Handle
@@ -210,11 +207,11 @@ func (t *Table) reindex(h flow.Handle, orig *flow.Key, hash uint64, displaced fl
 	}
 	if !t.ix.insert(hash, MakeRef(h, flow.In)) {
 		if displaced != 0 && t.ix.insert(hash, MakeRef(displaced, flow.In)) {
-			t.rec[displaced].local |= localOrig
+			t.at(displaced).local |= localOrig
 		}
 		return false
 	}
-	t.rec[h].local |= localOrig
+	t.at(h).local |= localOrig
 	return true
 }
 
@@ -223,15 +220,17 @@ func (t *Table) Remove(h flow.Handle) {
 	if !t.Live(h) {
 		return
 	}
-	r := &t.rec[h]
-	var k flow.Key
+	r := t.at(h)
+	var orig, reply flow.Key
+	t.key(h, flow.In, &orig)
+	t.key(h, flow.Out, &reply)
+	origHash, replyHash := t.secret.hash(&orig), t.secret.hash(&reply)
+	t.fetchBuckets(origHash, replyHash)
 	if r.local&localOrig != 0 {
-		t.key(h, flow.In, &k)
-		t.ix.remove(t.secret.hash(&k), MakeRef(h, flow.In))
+		t.ix.remove(origHash, MakeRef(h, flow.In))
 	}
 	if r.kind&kindNoReply == 0 {
-		t.key(h, flow.Out, &k)
-		t.ix.remove(t.secret.hash(&k), MakeRef(h, flow.Out))
+		t.ix.remove(replyHash, MakeRef(h, flow.Out))
 	}
 	t.count(r.flags, -1)
 	t.owners.drop(r.owner)
@@ -244,7 +243,7 @@ func (t *Table) arm(h flow.Handle) { t.deadline[h] = expiry.Stored(t.due(h)) }
 
 // due is when h ends if nothing is seen of it.
 func (t *Table) due(h flow.Handle) expiry.Tick {
-	r := &t.rec[h]
+	r := t.at(h)
 	if r.flags&flow.Tomb != 0 {
 		return t.now.Add(tombMS)
 	}

@@ -16,7 +16,7 @@ type burst struct {
 	hash   [BurstMax]uint64
 	bucket [BurstMax]uint64 // offset of the bucket
 	record [BurstMax]uint64 // offset of the record
-	line   [BurstMax]uint64 // offsets of the address lines of those that have one, in any order
+	line   [BurstMax]uint64 // offsets of the lines of those records that have one, in any order
 	away   [BurstMax]uint64 // offsets of the other buckets of those in wait
 	wait   [BurstMax]uint8  // keys that aren't in their home bucket, which has entries elsewhere
 }
@@ -68,30 +68,52 @@ func (t *Table) lookup(keys []flow.Key, out []Ref) {
 		}
 		ref := bk.ref[slotOf(m)]
 		out[i] = ref
-		h := uint32(ref >> 1)
-		b.record[i&(BurstMax-1)] = uint64(h) * 64
-		if h >= t.first6 {
-			b.line[lines&(BurstMax-1)] = uint64(h-t.first6) * 64
-			lines++
-		}
+		lines = t.want(i, ref, lines)
 	}
 	if waiting > 0 {
 		lines = t.lookupAway(out, b.wait[:waiting], lines)
 	}
 	prefetch(records, &b.record[0], len(keys))
 	if lines > 0 {
-		prefetch(unsafe.Pointer(unsafe.SliceData(t.line)), &b.line[0], lines)
+		prefetch(records, &b.line[0], lines)
 	}
 	for i, ref := range out {
 		k := &keys[i]
 		r := at[record](records, b.record[i&(BurstMax-1)])
 		d := ref & 1
-		diff := r.addr[d] ^ k.Addr[0] | uint64(r.ports[d])<<32 ^ k.Meta&^0xffffffff | uint64(r.proto) ^ k.Meta>>8&0xff |
-			uint64(r.kind>>d)&1 | k.Meta&0xff ^ flow.IPv4
+		diff := r.addr[d] ^ k.Addr[0] | uint64(r.ports[d])<<32 ^ k.Meta&^0xffffffff | uint64(r.proto) ^ k.Meta>>8&0xff
+		if k.Meta&0xff == flow.IPv4 {
+			diff |= uint64(r.kind>>d) & 1
+		} else if r.kind>>d&1 != 0 {
+			l := &at[line](records, b.record[i&(BurstMax-1)]+64)[d]
+			diff |= l[1] ^ k.Addr[1] | l[2] ^ k.Addr[2] | l[3] ^ k.Addr[3]
+		} else {
+			diff = 1
+		}
+		// What differs may still be ICMPv6, which is kept as ICMP, or another entry with this fingerprint.
 		if diff != 0 && ref != 0 && !t.matches(ref, k) {
 			out[i] = t.find(k, b.hash[i&(BurstMax-1)])
 		}
 	}
+}
+
+// want notes the lines of ref's record for prefetching.
+func (t *Table) want(i int, ref Ref, lines int) int {
+	h := uint32(ref >> 1)
+	off := uint64(h) * 64
+	if h >= t.first6 {
+		off += uint64(h-t.first6) * 64
+		t.burst.line[lines&(BurstMax-1)] = off + 64
+		lines++
+	}
+	t.burst.record[i&(BurstMax-1)] = off
+	return lines
+}
+
+// fetchBuckets prefetches the home buckets of two hashes.
+func (t *Table) fetchBuckets(a, b uint64) {
+	off := [2]uint64{t.ix.home(a) * 64, t.ix.home(b) * 64}
+	prefetch(unsafe.Pointer(unsafe.SliceData(t.ix.bucket)), &off[0], len(off))
 }
 
 // lookupAway matches the waiting keys in their other buckets.
@@ -111,12 +133,7 @@ func (t *Table) lookupAway(out []Ref, wait []uint8, lines int) int {
 		}
 		ref := bk.ref[slotOf(m)]
 		out[i] = ref
-		h := uint32(ref >> 1)
-		b.record[i&(BurstMax-1)] = uint64(h) * 64
-		if h >= t.first6 {
-			b.line[lines&(BurstMax-1)] = uint64(h-t.first6) * 64
-			lines++
-		}
+		lines = t.want(int(i), ref, lines)
 	}
 	return lines
 }

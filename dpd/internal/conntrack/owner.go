@@ -14,6 +14,7 @@ type owners struct {
 	list []owner
 	byID map[flow.Node]uint16
 	free []uint16
+	last uint16 // taken last: most likely the next one too
 }
 
 type owner struct {
@@ -32,6 +33,10 @@ func (o *owners) node(i uint16) flow.Node { return o.list[i].node }
 
 // take returns the index of n with one more reference.
 func (o *owners) take(n flow.Node) (uint16, error) {
+	if e := &o.list[o.last]; e.node == n && e.refs > 0 {
+		e.refs++
+		return o.last, nil
+	}
 	i, ok := o.byID[n]
 	if !ok {
 		switch {
@@ -48,6 +53,7 @@ func (o *owners) take(n flow.Node) (uint16, error) {
 		o.byID[n] = i
 	}
 	o.list[i].refs++
+	o.last = i
 	return i, nil
 }
 

@@ -50,7 +50,8 @@ type cold struct {
 	service, server uint32
 }
 
-// line holds the addresses of a session of which at least one side is IPv6: 64 bytes, Addr of both keys.
+// line holds the addresses of a session of which at least one side is IPv6: 64 bytes, Addr of both keys. It follows the
+// record, so that both lie on one page.
 type line [2][4]uint64
 
 // Ref is a record and the direction of the packet that found it; 0 is none.
@@ -88,14 +89,14 @@ func (r *record) meta(d flow.Direction) uint64 {
 
 // key rebuilds tuple d; the zero key when there is none.
 func (t *Table) key(h flow.Handle, d flow.Direction, k *flow.Key) {
-	r := &t.rec[h]
+	r := t.at(h)
 	*k = flow.Key{}
 	if d == flow.Out && r.kind&kindNoReply != 0 {
 		return
 	}
 	k.Meta = r.meta(d)
 	if r.kind>>d&1 != 0 {
-		k.Addr = t.line[uint32(h)-t.first6][d&1]
+		k.Addr = t.line(h)[d&1]
 		return
 	}
 	k.Addr[0] = r.addr[d&1]
@@ -104,7 +105,7 @@ func (t *Table) key(h flow.Handle, d flow.Direction, k *flow.Key) {
 // matches says whether ref's tuple is k. A ref of 0 matches nothing: record 0 has no protocol.
 func (t *Table) matches(ref Ref, k *flow.Key) bool {
 	d := ref & 1
-	r := &t.rec[ref>>1]
+	r := t.at(ref.Handle())
 	diff := r.addr[d] ^ k.Addr[0] | uint64(r.ports[d])<<32 ^ k.Meta&^0xffffffff
 	small := r.proto ^ uint8(k.Meta>>8) | (r.kind>>d^uint8(k.Meta)>>1)&1
 	if diff != 0 {
@@ -116,14 +117,14 @@ func (t *Table) matches(ref Ref, k *flow.Key) bool {
 	if p := uint8(k.Meta >> 8); r.kind>>d&1 == 0 || canonicalProto(p) != r.proto || p == flow.ProtoICMP {
 		return false
 	}
-	l := &t.line[uint32(ref>>1)-t.first6][d]
+	l := &t.line(ref.Handle())[d]
 	return l[1]^k.Addr[1]|l[2]^k.Addr[2]|l[3]^k.Addr[3] == 0
 }
 
 // Outgoing sets k to the tuple that a packet of direction d leaves with: from laddr to the server, or from the VIP to the
 // client. The zero key means that there is nothing to rewrite to (a mode without a reply tuple).
 func (t *Table) Outgoing(h flow.Handle, d flow.Direction, k *flow.Key) {
-	r := &t.rec[h]
+	r := t.at(h)
 	o := (d ^ 1) & 1
 	if r.kind&(1<<o|kindNoReply) == 0 {
 		k.Addr[0] = bits.RotateLeft64(r.addr[o], 32)
@@ -147,7 +148,7 @@ func (t *Table) Load(h flow.Handle, s *flow.Session) {
 		*s = flow.Session{}
 		return
 	}
-	r, c := &t.rec[h], &t.cold[h]
+	r, c := t.at(h), &t.cold[h]
 	t.key(h, flow.In, &s.Orig)
 	t.key(h, flow.Out, &s.Reply)
 	s.Birth, s.Term, s.Ver, s.Service, s.Server = c.birth, c.term, c.ver, c.service, c.server
@@ -162,7 +163,7 @@ func (t *Table) Load(h flow.Handle, s *flow.Session) {
 
 // store writes everything of s but the tuples to record h, whose owner reference the caller has taken.
 func (t *Table) store(h flow.Handle, s *flow.Session, owner uint16) {
-	r := &t.rec[h]
+	r := t.at(h)
 	keep := uint8(localOrig)
 	if t.cold[h].birth == s.Birth {
 		keep |= localDoubt
@@ -175,7 +176,7 @@ func (t *Table) store(h flow.Handle, s *flow.Session, owner uint16) {
 	r.seen = t.now.Sub(s.Idle)
 	seconds := s.Timeout
 	if seconds == 0 {
-		seconds = t.timeouts(s.Service)[s.State]
+		seconds = t.seconds(s.Service, s.State)
 	}
 	r.timeout = expiry.SpanOf(seconds)
 	r.local &= keep

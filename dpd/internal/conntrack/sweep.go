@@ -19,7 +19,7 @@ func (t *Table) Sweep(now expiry.Tick, maxEntries, maxDue int, due []flow.Handle
 			break
 		}
 		h := flow.Handle(i)
-		r := &t.rec[h]
+		r := t.at(h)
 		if now.Since(r.seen) > expiry.Horizon {
 			r.seen = now.Sub(expiry.Horizon) // before the tick wraps past it
 		}

@@ -38,8 +38,7 @@ type Config struct {
 // Invariant: the index holds the reply tuple of every record that has one, and the original tuple of every record that is
 // live (neither a tombstone nor reply-only), and of each tombstone whose original tuple nobody live has taken since.
 type Table struct {
-	rec      []record // by handle; record 0 is never used
-	line     []line   // of handles from first6 on
+	rec      []record // see at; the first is never used
 	cold     []cold
 	deadline []uint32 // by handle; 0 = free
 	ix       index
@@ -88,11 +87,11 @@ func New(c Config) (*Table, error) {
 	if c.Timeouts != nil {
 		t.defaults = *c.Timeouts
 	}
-	t.first6 = uint32(c.CapacityV4) + 1
+	t.first6 = uint32(c.CapacityV4+2) &^ 1 // even, so that a record and its line share an aligned pair of cache lines
 	end := t.first6 + uint32(c.CapacityV6)
-	t.part[0] = part{first: 1, end: t.first6, fresh: 1}
+	t.part[0] = part{first: 1, end: uint32(c.CapacityV4) + 1, fresh: 1}
 	t.part[1] = part{first: t.first6, end: end, fresh: t.first6}
-	buckets := max(int(float64(2*(end-1))/(slots*c.Load))+1, 16)
+	buckets := max(int(float64(2*(c.CapacityV4+c.CapacityV6))/(slots*c.Load))+1, 16)
 	t.ordinary = ordinaryTCP(0)
 	if err := t.allocate(int(end), c.CapacityV6, buckets, c.CapacityExtra); err != nil {
 		return nil, errors.Join(err, t.arena.close())
@@ -103,10 +102,7 @@ func New(c Config) (*Table, error) {
 }
 
 func (t *Table) allocate(records, lines, buckets, extra int) (err error) {
-	if t.rec, err = region[record](&t.arena, records); err != nil {
-		return err
-	}
-	if t.line, err = region[line](&t.arena, lines); err != nil {
+	if t.rec, err = region[record](&t.arena, records+lines); err != nil {
 		return err
 	}
 	if t.cold, err = region[cold](&t.arena, records); err != nil {
@@ -124,7 +120,7 @@ func (t *Table) allocate(records, lines, buckets, extra int) (err error) {
 
 // Close gives the memory back. The table must not be used after.
 func (t *Table) Close() error {
-	t.rec, t.line, t.cold, t.deadline, t.ix.bucket, t.extra.slab = nil, nil, nil, nil, nil, nil
+	t.rec, t.cold, t.deadline, t.ix.bucket, t.extra.slab = nil, nil, nil, nil, nil
 	return t.arena.close()
 }
 
@@ -160,16 +156,16 @@ func (t *Table) Find(k *flow.Key) (flow.Handle, flow.Direction, bool) {
 }
 
 // Flags, State and Owned are read without loading the whole session.
-func (t *Table) Flags(h flow.Handle) flow.Flags { return t.rec[h].flags }
+func (t *Table) Flags(h flow.Handle) flow.Flags { return t.at(h).flags }
 
 // State is the protocol state of h.
-func (t *Table) State(h flow.Handle) flow.State { return t.rec[h].state }
+func (t *Table) State(h flow.Handle) flow.State { return t.at(h).state }
 
 // Server is the id of the real server of h; 0 when unbound.
 func (t *Table) Server(h flow.Handle) uint32 { return t.cold[h].server }
 
 // Owned says whether this node owns h.
-func (t *Table) Owned(h flow.Handle) bool { return t.rec[h].owner == t.self }
+func (t *Table) Owned(h flow.Handle) bool { return t.at(h).owner == t.self }
 
 func (t *Table) partOf(h flow.Handle) *part {
 	if uint32(h) < t.first6 {

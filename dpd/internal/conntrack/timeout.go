@@ -37,17 +37,12 @@ func (t *Table) SetServiceTimeouts(service uint32, over *Timeouts) {
 	t.override[service] = &o
 }
 
-func (t *Table) timeouts(service uint32) Timeouts {
-	all := t.defaults
-	if len(t.override) == 0 {
-		return all
-	}
-	if o := t.override[service]; o != nil {
-		for s, sec := range o {
-			if sec != 0 {
-				all[s] = sec
-			}
+// seconds is the timeout of a state for sessions of a service.
+func (t *Table) seconds(service uint32, state flow.State) uint32 {
+	if len(t.override) > 0 {
+		if o := t.override[service]; o != nil && o[state] != 0 {
+			return o[state]
 		}
 	}
-	return all
+	return t.defaults[state]
 }

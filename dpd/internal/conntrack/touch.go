@@ -21,7 +21,7 @@ const (
 // RST and FIN are believed if they continue the last packet of their direction seen on this node; values that came by sync
 // are hints that convince nobody. One that isn't believed shortens the timer to 30 s, and the next data restores it.
 func (t *Table) Touch(h flow.Handle, d flow.Direction, seg *Segment, now expiry.Tick) Outcome {
-	r := &t.rec[h]
+	r := t.at(h)
 	d &= 1
 	if r.word()&t.ordinary.mask != t.ordinary.want || seg == nil || seg.Flags&(SYN|FIN|RST|ACK) != ACK {
 		return t.touchSlow(h, d, seg, now)
@@ -64,7 +64,7 @@ func (r *record) repeated(now expiry.Tick) (o Outcome) {
 }
 
 func (t *Table) touchSlow(h flow.Handle, d flow.Direction, seg *Segment, now expiry.Tick) Outcome {
-	r := &t.rec[h]
+	r := t.at(h)
 	var o Outcome
 	if r.owner != t.self {
 		o |= Foreign
@@ -103,7 +103,7 @@ func (t *Table) touchSlow(h flow.Handle, d flow.Direction, seg *Segment, now exp
 			t.count(r.flags, 1)
 			o |= HandshakeDone
 		}
-		r.timeout = expiry.SpanOf(t.timeouts(t.cold[h].service)[r.state])
+		r.timeout = expiry.SpanOf(t.seconds(t.cold[h].service, r.state))
 	}
 	if o&(StateChanged|Doubted) != 0 || o&doubtLifted != 0 {
 		t.arm(h)
