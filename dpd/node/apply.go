@@ -251,14 +251,15 @@ func (n *Node) spread(ctx context.Context) error {
 	for _, a := range n.view.Self.SIP {
 		if a.IsValid() {
 			sc.Sips = append(sc.Sips, a)
-			owned = append(owned, neigh.Owned{Prefix: netip.PrefixFrom(a, a.BitLen())})
+			owned = append(owned, neigh.Owned{Prefix: netip.PrefixFrom(a, a.BitLen()), Answer: true})
 		}
 	}
 	var blocks []netip.Addr
 	for _, b := range n.view.Blocks {
 		for _, a := range b.Addrs {
 			sc.Laddrs = append(sc.Laddrs, netip.PrefixFrom(a, a.BitLen()))
-			owned = append(owned, neigh.Owned{Prefix: netip.PrefixFrom(a, a.BitLen())})
+			// On a shared segment one node answers for an address: the holder of its block.
+			owned = append(owned, neigh.Owned{Prefix: netip.PrefixFrom(a, a.BitLen()), Answer: b.Holder == n.life})
 		}
 		if b.Holder == n.life && b.Allocatable && b.Holder != (flow.Node{}) {
 			blocks = append(blocks, b.Addrs...)

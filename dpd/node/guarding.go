@@ -25,7 +25,7 @@ func (g *guarding) look(n *Node) {
 	if !g.on {
 		return
 	}
-	tick, _ := n.clock.read()
+	tick, _ := n.clock()
 	s := announce.Sample{LinkUp: true, EchoAgeMs: n.routes.EchoAge(tick)}
 	for _, p := range n.ports {
 		s.LinkUp = s.LinkUp && p.LinkUp()

@@ -50,7 +50,7 @@ type Node struct {
 	log   *slog.Logger
 	dev   Devices
 	bus   event.Bus
-	clock *clock
+	clock func() (tick uint32, wall int64)
 	began time.Time
 
 	buckets steer.Map
@@ -97,7 +97,7 @@ type deviceRules struct {
 // New checks and wires everything; nothing moves before Run.
 func New(cfg config.Config, o Options) (*Node, error) {
 	n := &Node{
-		cfg: cfg, log: o.Log, dev: o.Devices, bus: o.Bus, clock: newClock(), began: time.Now(), state: control.StateStarting,
+		cfg: cfg, log: o.Log, dev: o.Devices, bus: o.Bus, clock: newClock().read, began: time.Now(), state: control.StateStarting,
 		changed: make(chan struct{}), rejoin: make(chan flow.Node, 1), fencedAt: map[flow.Node]time.Time{},
 	}
 	if n.log == nil {

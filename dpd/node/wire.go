@@ -63,7 +63,7 @@ func (n *Node) wire() error {
 		host[i] = ring.New[worker.Handed](hostRing)
 	}
 	lc := syncloop.Config{
-		Queues: n.queues(count), Pool: n.dev.Pool(), Routes: n.routes, Host: host[count], Poll: n.poll(), Clock: n.clock.read,
+		Queues: n.queues(count), Pool: n.dev.Pool(), Routes: n.routes, Host: host[count], Poll: n.poll(), Clock: n.clock,
 		Loss: n.cfg.Sync.FaultLossPercent / 100, Random: rand.Float64,
 	}
 	for i := range count {
@@ -105,7 +105,7 @@ func (n *Node) worker(i int, links worker.Links, host []*ring.SPSC[worker.Handed
 	}
 	c := worker.Config{
 		Index: i, Map: &n.buckets, Queues: n.queues(i), Pool: n.dev.Pool(), Table: table, Ports: ports, Routes: n.routes, Links: links,
-		Poll: n.poll(), Clock: n.clock.read, MailboxSize: mailbox,
+		Poll: n.poll(), Clock: n.clock, MailboxSize: mailbox,
 		Shard: syncer.New(syncer.Config{Owns: func(b flow.Bucket) bool { return n.buckets.Worker(uint8(b)) == i }}, table, ports),
 	}
 	for q, p := range n.ports {
@@ -137,7 +137,7 @@ func (n *Node) worker(i int, links worker.Links, host []*ring.SPSC[worker.Handed
 func (n *Node) queues(send int) []worker.Queue {
 	out := make([]worker.Queue, len(n.ports))
 	for i, p := range n.ports {
-		out[i] = worker.Queue{Port: p, Tx: send, MAC: packet.MACWord(p.Info().MAC)}
+		out[i] = worker.Queue{Port: p, Tx: send, MAC: packet.MACWord(p.Info().MAC), VLAN: uint16(n.cfg.Ports[i].VLAN)}
 		for _, a := range n.cfg.Ports[i].Addresses {
 			b := a.Addr().As16()
 			switch {
@@ -160,7 +160,7 @@ func (n *Node) hostPart(send func(int, port.Packet)) (*neigh.Machine, error) {
 		}
 		c.Ports = append(c.Ports, h)
 	}
-	now, _ := n.clock.read()
+	now, _ := n.clock()
 	return neigh.New(now, c)
 }
 

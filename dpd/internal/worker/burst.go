@@ -37,7 +37,7 @@ func (w *Worker) admit(p port.Packet, in uint8, steerIt bool) {
 		w.discard(p)
 		return
 	}
-	if steerIt && !info.ForMAC(w.cfg.Queues[in].MAC) {
+	if steerIt && (!info.ForMAC(w.cfg.Queues[in].MAC) || info.VLAN != w.cfg.Queues[in].VLAN) {
 		w.free(p, stat.DropNotForUs)
 		return
 	}

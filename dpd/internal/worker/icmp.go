@@ -16,7 +16,7 @@ func (w *Worker) icmpError(i int, ref conntrack.Ref) {
 		w.free(w.pkt[i], stat.DropClosed)
 		return
 	}
-	if !w.answers.take(w.now) {
+	if !w.relayed.take(w.now) {
 		w.free(w.pkt[i], stat.DropRateLimited)
 		return
 	}

@@ -55,6 +55,7 @@ type Queue struct {
 	Rx   []int // queues that this worker receives on
 	Tx   int
 	MAC  uint64 // packet.MACWord of the device
+	VLAN uint16 // tag of all its frames; 0 for none
 	// Speak4 and Speak6 are the device's addresses, which errors of ours come from; zero for none.
 	Speak4 uint64
 	Speak6 [2]uint64
@@ -137,7 +138,8 @@ type Worker struct {
 	parse    [packet.NumReasons]uint64
 	shared   *stat.Shared
 	parsed   *stat.Shared
-	answers  tokens
+	answers  tokens // ICMP errors of our own
+	relayed  tokens // ICMP errors translated
 	publish  uint32
 	lastTick uint32
 	gap      uint32 // greatest distance of two turns since the last publication, milliseconds
@@ -164,6 +166,7 @@ func New(c Config) *Worker {
 		shared: stat.NewShared(int(stat.NumCounters)), parsed: stat.NewShared(int(packet.NumReasons)),
 		sched: sched.NewState(c.Index, c.Map.Workers()), signals: map[uint32]*signal{},
 		answers: tokens{rate: answerPerMS, burst: answerBurst, level: answerBurst},
+		relayed: tokens{rate: relayPerMS, burst: relayBurst, level: relayBurst},
 		idle:    Idle{Policy: c.Poll},
 	}
 	w.view.Schedule = w.sched.Snapshot()
