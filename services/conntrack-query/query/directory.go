@@ -1,0 +1,117 @@
+package query
+
+import (
+	"context"
+	"log/slog"
+	"sync/atomic"
+	"time"
+
+	schedulerv1 "github.com/holdfast-lb/holdfast/proto/gen/holdfast/scheduler/v1"
+	syncv1 "github.com/holdfast-lb/holdfast/proto/gen/holdfast/sync/v1"
+)
+
+// Times of keeping the directory.
+const (
+	namesEvery = 2 * time.Second
+	retryAfter = 250 * time.Millisecond
+)
+
+// bounds on what the directory keeps of the scheduler's answers.
+const maxNames = 4_000_000
+
+// book keeps the directory: nodes from the coordinator's watch, names from the scheduler. When either is away, what was
+// known last stays. Safe for concurrent use.
+type book struct {
+	log      *slog.Logger
+	coord    syncv1.CoordinatorServiceClient
+	services schedulerv1.VirtualServiceServiceClient
+	servers  schedulerv1.RealServerServiceClient
+	nodes    atomic.Pointer[[]Node]
+	names    atomic.Pointer[names]
+}
+
+type names struct {
+	services, servers map[uint32]string
+}
+
+func (b *book) directory() *Directory {
+	d := &Directory{}
+	if n := b.nodes.Load(); n != nil {
+		d.Nodes = *n
+	}
+	if n := b.names.Load(); n != nil {
+		d.Services, d.Servers = n.services, n.servers
+	}
+	return d
+}
+
+func (b *book) run(ctx context.Context) {
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		repeat(ctx, namesEvery, func() error { return b.readNames(ctx) }, b.log)
+	}()
+	repeat(ctx, retryAfter, func() error { return b.followNodes(ctx) }, b.log)
+	<-done
+}
+
+// repeat calls fn again and again, and logs the first of a row of failures.
+func repeat(ctx context.Context, pause time.Duration, fn func() error, log *slog.Logger) {
+	failing := false
+	for ctx.Err() == nil {
+		err := fn()
+		if err != nil && !failing && ctx.Err() == nil {
+			log.Warn("directory not read; what is known stays in use", "error", err)
+		}
+		failing = err != nil
+		select {
+		case <-ctx.Done():
+		case <-time.After(pause):
+		}
+	}
+}
+
+func (b *book) followNodes(ctx context.Context) error {
+	stream, err := b.coord.WatchMembership(ctx, &syncv1.WatchMembershipRequest{})
+	if err != nil {
+		return err
+	}
+	for {
+		msg, err := stream.Recv()
+		if err != nil {
+			return err
+		}
+		nodes := nodesOf(msg.GetNodes())
+		b.nodes.Store(&nodes)
+	}
+}
+
+func (b *book) readNames(ctx context.Context) error {
+	n := &names{services: map[uint32]string{}, servers: map[uint32]string{}}
+	for token := ""; ; {
+		page, err := b.services.ListVirtualServices(ctx, &schedulerv1.ListVirtualServicesRequest{PageSize: 1000, PageToken: token})
+		if err != nil {
+			return err
+		}
+		for _, s := range page.GetVirtualServices() {
+			n.services[s.GetUid()] = s.GetName()
+		}
+		if token = page.GetNextPageToken(); token == "" || len(n.services) > maxNames {
+			break
+		}
+	}
+	for token := ""; ; {
+		page, err := b.servers.ListRealServers(ctx, &schedulerv1.ListRealServersRequest{Parent: "virtualServices/-", PageSize: 1000, PageToken: token})
+		if err != nil {
+			return err
+		}
+		for _, s := range page.GetRealServers() {
+			n.servers[s.GetUid()] = s.GetName()
+		}
+		if token = page.GetNextPageToken(); token == "" || len(n.servers) > maxNames {
+			break
+		}
+	}
+	b.names.Store(n)
+	return nil
+}
