@@ -38,6 +38,8 @@ const (
 	handedPerTurn = port.BurstMax
 	answerPerMS   = 1 // ICMP errors of ours a millisecond
 	answerBurst   = 50
+	relayPerMS    = 10 // ICMP errors translated a millisecond
+	relayBurst    = 500
 	shardBudget   = 64 // records that the shard may go through in a millisecond, see syncer.Shard.Tick
 )
 
