@@ -212,6 +212,12 @@ func (b *Builder) appendRecord(r *Record) Outcome {
 		}
 		more |= moreOwner
 	}
+	profileRef := b.profileRef(&p)
+	server, local := b.tupleRefs(r)
+	if more == 0 && profileRef >= 0 && server >= 0 && local < laddrByte {
+		b.appendPlain(r, byte(profileRef|local<<headLaddr), byte(server), uint32(off<<8|r.Birth&0xff))
+		return Added
+	}
 	at := len(b.body)
 	w := append(b.body, 0)
 	var head byte
@@ -219,13 +225,13 @@ func (b *Builder) appendRecord(r *Record) Outcome {
 		head = headMore
 		w = append(w, more)
 	}
-	if i := b.profileRef(&p); i >= 0 {
-		head |= byte(i)
+	if profileRef >= 0 {
+		head |= byte(profileRef)
 	} else {
 		head |= headProfile
 		w = appendProfile(w, &p)
 	}
-	w, head = b.appendTuples(w, r, head)
+	w, head = appendTuples(w, r, head, server, local)
 	if more&moreLong == 0 {
 		w = binary.LittleEndian.AppendUint32(w, uint32(off<<8|r.Birth&0xff))
 	} else {
@@ -241,20 +247,50 @@ func (b *Builder) appendRecord(r *Record) Outcome {
 	return Added
 }
 
-// appendTuples writes the tuples by reference where they have the usual shape and the dictionary has room, else in full.
-func (b *Builder) appendTuples(w []byte, r *Record, head byte) ([]byte, byte) {
-	server, local := -1, noRef
+// appendPlain writes a record as most are: by references alone, without a more byte.
+func (b *Builder) appendPlain(r *Record, head, server byte, birth uint32) {
+	n := len(b.body)
+	q := (*[40]byte)(b.body[n : n+40]) // there is room for any record beyond the limit
+	q[0], q[1] = head, server
+	idle := packIdle(r.Idle)
+	if r.Orig.family() == 4 {
+		binary.BigEndian.PutUint32(q[2:], uint32(r.Orig.Addr[0]>>32))
+		binary.LittleEndian.PutUint16(q[6:], r.Orig.srcPort())
+		binary.LittleEndian.PutUint16(q[8:], r.Reply.dstPort())
+		binary.LittleEndian.PutUint32(q[10:], birth)
+		binary.LittleEndian.PutUint16(q[14:], idle)
+		n += 16
+	} else {
+		binary.BigEndian.PutUint64(q[2:], r.Orig.Addr[0])
+		binary.BigEndian.PutUint64(q[10:], r.Orig.Addr[1])
+		binary.LittleEndian.PutUint16(q[18:], r.Orig.srcPort())
+		binary.LittleEndian.PutUint16(q[20:], r.Reply.dstPort())
+		binary.LittleEndian.PutUint32(q[22:], birth)
+		binary.LittleEndian.PutUint16(q[26:], idle)
+		n += 28
+	}
+	b.body = appendVarint(b.body[:n], r.Ver)
+}
+
+// tupleRefs gives the references of tuples that have the usual shape; server is -1 if they don't, or the dictionary is full.
+func (b *Builder) tupleRefs(r *Record) (server, local int) {
+	if (r.Orig.Meta^r.Reply.Meta)&0xff00 != 0 {
+		return -1, noRef
+	}
 	of, rf := r.Orig.family(), r.Reply.family()
 	shi, slo := r.Orig.src()
-	if r.Orig.proto() == r.Reply.proto() {
-		dhi, dlo := r.Reply.dst()
-		if of != rf || shi != dhi || slo != dlo || r.Orig.srcPort() != r.Reply.dstPort() {
-			local = b.laddrRef(rf, dhi, dlo)
-		}
-		if local >= 0 {
-			server = b.serverRef(r)
+	dhi, dlo := r.Reply.dst()
+	local = noRef
+	if of != rf || shi != dhi || slo != dlo || r.Orig.srcPort() != r.Reply.dstPort() {
+		if local = b.laddrRef(rf, dhi, dlo); local < 0 {
+			return -1, noRef
 		}
 	}
+	return b.serverRef(r), local
+}
+
+// appendTuples writes the tuples by reference, or in full if server is -1.
+func appendTuples(w []byte, r *Record, head byte, server, local int) ([]byte, byte) {
 	if server < 0 {
 		w = appendKey(appendKey(w, &r.Orig), &r.Reply)
 		return appendVarint(appendVarint(w, r.Service), r.Server), head | headFull
@@ -266,7 +302,8 @@ func (b *Builder) appendTuples(w []byte, r *Record, head byte) ([]byte, byte) {
 		head |= laddrByte << headLaddr
 		w = append(w, byte(local))
 	}
-	w = appendAddr(w, of, shi, slo)
+	hi, lo := r.Orig.src()
+	w = appendAddr(w, r.Orig.family(), hi, lo)
 	w = binary.LittleEndian.AppendUint16(w, r.Orig.srcPort())
 	if local != noRef {
 		w = binary.LittleEndian.AppendUint16(w, r.Reply.dstPort())
