@@ -184,7 +184,7 @@ func (s *Shard) mergeLife(m *member, h flow.Handle, x *flow.Session) {
 	idle := min(cur.Idle, x.Idle)
 	switch {
 	case c > 0:
-		if x.Flags&flow.SoftTomb != 0 && mapped(cur) && s.served(cur) && !s.off(NoRefute) {
+		if x.Flags&flow.SoftTomb != 0 && live(cur) && knowsBetter(cur, x) && !s.off(NoRefute) {
 			s.refute(h, cur, x)
 			return
 		}
@@ -219,11 +219,7 @@ func (s *Shard) accept(m *member, h flow.Handle, cur, x *flow.Session, bits flow
 	}
 	x.Flags |= keep | yielded
 	progress(x, bits)
-	if x.Flags&flow.Tomb != 0 {
-		x.Idle = 0
-	} else {
-		x.Idle = idle
-	}
+	x.Idle = idle
 	s.update(h, x)
 	s.account(x, +1)
 	s.settle(m, h, x, wasMapped, wasSoft && wasTerm == x.Term)
@@ -231,9 +227,6 @@ func (s *Shard) accept(m *member, h flow.Handle, cur, x *flow.Session, bits flow
 
 // join merges what is no version: sticky bits, reply-only, last-seen.
 func (s *Shard) join(h flow.Handle, cur *flow.Session, bits flow.Bits, yielded flow.Flags, idle uint32) {
-	if cur.Flags&flow.Tomb != 0 {
-		idle = cur.Idle
-	}
 	if bits == cur.Bits && yielded == cur.Flags&flow.ReplyOnly && idle == cur.Idle {
 		return
 	}
@@ -261,6 +254,16 @@ func (s *Shard) refute(h flow.Handle, cur, x *flow.Session) {
 	s.event(ActRefuted, cur)
 	s.tell(h, cur)
 }
+
+// knowsBetter says whether packets of cur were seen on this node clearly later than the owner knew when it aged x. Equal
+// knowledge must not refute, whatever this node would have done by itself, or two nodes could refute each other for ever.
+func knowsBetter(cur, x *flow.Session) bool {
+	margin := max(refuteMargin, uint64(x.Idle)/512)
+	return (cur.Seq[0].Seen || cur.Seq[1].Seen) && uint64(cur.Idle)+margin < uint64(x.Idle)
+}
+
+// refuteMargin, in milliseconds, covers the way of a message and the rounding of its times.
+const refuteMargin = 1_000
 
 // served says whether packets of a record were seen on this node within its timeout.
 func (s *Shard) served(x *flow.Session) bool {

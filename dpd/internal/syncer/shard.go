@@ -231,7 +231,6 @@ func (s *Shard) Expired(now int64, h flow.Handle) Keep {
 	s.account(x, -1)
 	x.Flags |= flow.SoftTomb
 	x.Ver++
-	x.Idle = 0
 	s.update(h, x)
 	s.Count[Aged]++
 	s.event(ActAged, x)
@@ -268,7 +267,6 @@ func (s *Shard) close(h flow.Handle, x *flow.Session) {
 	}
 	x.Ver++
 	x.Flags = x.Flags&^flow.Tomb | flow.HardTomb
-	x.Idle = 0
 	s.update(h, x)
 	s.Count[Closed]++
 	s.event(ActClosed, x)

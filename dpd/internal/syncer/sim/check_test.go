@@ -78,6 +78,40 @@ func (w *world) dropLost() {
 	}
 }
 
+// life names a birth.
+type life struct {
+	birth       flow.Birth
+	orig, reply flow.Key
+}
+
+// drainAll ends every connection and lets time pass until nothing may be left of any.
+func (w *world) drainAll() {
+	if w.broken != "" {
+		return
+	}
+	for _, c := range slices.Clone(w.conns) {
+		c.end("all end")
+	}
+	w.run(int64(w.opt.est)*1250 + 150_000)
+	for _, n := range w.living() {
+		n.each(func(x *flow.Session) {
+			w.violate("I6 node %d still has %s %s", n.id, short(x.Orig, x.Reply), version(x.Birth, x.Term, x.Owner, x.Ver, x.Flags))
+		})
+		for i := range w.opt.clients {
+			_, b := clientKey(i)
+			for _, s := range servers {
+				for _, proto := range [...]uint8{flow.ProtoTCP, flow.ProtoUDP} {
+					for k := range portsPerBucket {
+						if key := portKey(proto, s, n.block, k, b); n.ports.taken[key] {
+							w.violate("I6 node %d: port %v is still taken", n.id, key)
+						}
+					}
+				}
+			}
+		}
+	}
+}
+
 // checkCalm is what must hold after repair.
 func (w *world) checkCalm() {
 	if w.broken != "" {
@@ -92,6 +126,9 @@ func (w *world) checkCalm() {
 		n.each(func(x *flow.Session) {
 			if x.Flags&flow.Tomb != 0 || x.Flags&flow.Embryonic != 0 {
 				return
+			}
+			if w.closed[life{x.Birth, x.Orig, x.Reply}] {
+				w.violate("I1 node %d holds %s %s, which was closed", n.id, short(x.Orig, x.Reply), version(x.Birth, x.Term, x.Owner, x.Ver, x.Flags))
 			}
 			k := short(x.Orig, x.Reply) + fmt.Sprint(x.Orig.Proto())
 			now[k] = version(x.Birth, x.Term, x.Owner, x.Ver, 0)

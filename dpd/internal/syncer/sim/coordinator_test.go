@@ -145,7 +145,7 @@ func (c *coordinator) bulk(n *node, life, round int) {
 	}
 	if round%40 == 0 {
 		for _, m := range w.living() {
-			if m != n && m.admitted {
+			if m != n {
 				for _, s := range m.shards {
 					s.StartBulk(m.now(), n.node())
 				}

@@ -170,6 +170,9 @@ func (s *shard) act(a *syncer.Action) {
 		s.wake(a)
 	case syncer.ActTakenOver, syncer.ActAdopted, syncer.ActRefuted, syncer.ActAged, syncer.ActClosed, syncer.ActReborn, syncer.ActRemoved:
 		w.logf("node %d: %v %s", s.n.id, eventName[a.Kind], recName(&a.Msg.Rec))
+		if a.Kind == syncer.ActClosed {
+			w.closed[life{flow.Birth(a.Msg.Rec.Birth), flow.Key(a.Msg.Rec.Orig), flow.Key(a.Msg.Rec.Reply)}] = true
+		}
 		if a.Kind == syncer.ActTakenOver {
 			w.total.takenOver++
 		}
@@ -233,10 +236,7 @@ func (p *ports) take(proto uint8, server netip.AddrPort, b flow.Bucket) (flow.Ke
 		return best, false
 	}
 	for i := range portsPerBucket {
-		k, err := flow.MakeKey(proto, server, netip.AddrPortFrom(laddr(p.n.block), uint16(1024+256*i)+uint16(b)))
-		if err != nil {
-			panic(err)
-		}
+		k := portKey(proto, server.Addr(), p.n.block, i, b)
 		if !p.taken[k] && (!found || p.freed[k] < p.freed[best]) {
 			best, found = k, true
 		}
@@ -245,4 +245,12 @@ func (p *ports) take(proto uint8, server netip.AddrPort, b flow.Bucket) (flow.Ke
 		p.taken[best] = true
 	}
 	return best, found
+}
+
+func portKey(proto uint8, server netip.Addr, block, i int, b flow.Bucket) flow.Key {
+	k, err := flow.MakeKey(proto, netip.AddrPortFrom(server, 80), netip.AddrPortFrom(laddr(block), uint16(1024+256*i)+uint16(b)))
+	if err != nil {
+		panic(err)
+	}
+	return k
 }

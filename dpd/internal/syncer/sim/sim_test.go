@@ -9,6 +9,7 @@ import (
 var (
 	runs  = flag.Int("sim.runs", 0, "how many seeds of each kind to run; 0: a few")
 	from  = flag.Uint64("sim.seed", 1, "first seed")
+	tail  = flag.Int("sim.tail", 150, "how many lines of trace a failure prints")
 	shows = flag.Bool("sim.trace", false, "print the trace of every run")
 )
 
@@ -19,8 +20,8 @@ var kinds = map[string]options{
 	"bad network":         {nodes: 4, clients: 8, est: 120, chaos: 20_000, actions: 8, skew: 200, cuts: true, net: net{loss: 0.3, dup: 0.1, late: 0.25, delay: 8}},
 	"crashes":             {nodes: 4, clients: 10, est: 120, chaos: 30_000, actions: 6, skew: 200, crashes: true, net: net{loss: 0.02, dup: 0.02, late: 0.05, delay: 3}},
 	"crashes, restarts":   {nodes: 4, clients: 10, est: 120, chaos: 40_000, actions: 6, skew: 200, crashes: true, restarts: true, cuts: true, net: net{loss: 0.1, dup: 0.05, late: 0.1, delay: 4}},
-	"short timeouts":      {nodes: 3, clients: 8, est: 12, chaos: 40_000, actions: 6, skew: 200, cuts: true, net: net{loss: 0.1, dup: 0.05, late: 0.1, delay: 4}},
-	"everything at once":  {nodes: 4, clients: 12, est: 15, chaos: 60_000, actions: 8, skew: 300, crashes: true, restarts: true, cuts: true, net: net{loss: 0.15, dup: 0.05, late: 0.15, delay: 6}},
+	"short timeouts":      {nodes: 3, drain: true, clients: 8, est: 12, chaos: 40_000, actions: 6, skew: 200, cuts: true, net: net{loss: 0.1, dup: 0.05, late: 0.1, delay: 4}},
+	"everything at once":  {nodes: 4, drain: true, clients: 12, est: 15, chaos: 60_000, actions: 8, skew: 300, crashes: true, restarts: true, cuts: true, net: net{loss: 0.15, dup: 0.05, late: 0.15, delay: 6}},
 	"two nodes, restarts": {nodes: 2, clients: 8, est: 60, chaos: 40_000, actions: 6, skew: 100, crashes: true, restarts: true, net: net{loss: 0.05, dup: 0.05, late: 0.1, delay: 4}},
 }
 

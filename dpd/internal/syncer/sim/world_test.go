@@ -53,6 +53,7 @@ type options struct {
 	chaos    int64  // milliseconds of trouble
 	net      net
 	actions  float64 // mean number of troubles a second
+	drain    bool    // at the end, let everything end and look for what stayed
 	crashes  bool
 	cuts     bool
 	restarts bool
@@ -70,6 +71,7 @@ type world struct {
 	net    net
 	coord  coordinator
 	quiet  bool // no more trouble
+	closed map[life]bool
 	trace  []string
 	broken string
 	total  struct{ opened, established, closed, idled, lost, takenOver, refused, astray int }
@@ -78,6 +80,7 @@ type world struct {
 func newWorld(seed uint64, opt options) *world {
 	w := &world{opt: opt, rng: rand.New(rand.NewPCG(seed, 0x686f6c64)), now: epochMS, net: opt.net}
 	w.net.cut = map[[2]uint32]bool{}
+	w.closed = map[life]bool{}
 	w.coord.w = w
 	for i := range opt.nodes {
 		n := &node{w: w, id: uint32(i + 1), shardCount: 1 + i%3}
@@ -115,8 +118,8 @@ func (w *world) run(ms int64) {
 }
 
 func (w *world) logf(format string, a ...any) {
-	if len(w.trace) > 4000 {
-		w.trace = append(w.trace[:0], w.trace[2000:]...)
+	if len(w.trace) > 40000 {
+		w.trace = append(w.trace[:0], w.trace[20000:]...)
 	}
 	w.trace = append(w.trace, fmt.Sprintf("%8d ", w.now-epochMS)+fmt.Sprintf(format, a...))
 }
@@ -253,6 +256,9 @@ func simulate(seed uint64, opt options) *world {
 	w.calm()
 	w.run(40_000)
 	w.checkCalm()
+	if opt.drain {
+		w.drainAll()
+	}
 	return w
 }
 
@@ -260,7 +266,7 @@ func mustHold(t *testing.T, seed uint64, opt options) *world {
 	t.Helper()
 	w := simulate(seed, opt)
 	if w.broken != "" {
-		t.Fatalf("seed %d: %s\n%s", seed, w.broken, w.tail(120))
+		t.Fatalf("seed %d: %s\n%s", seed, w.broken, w.tail(*tail))
 	}
 	return w
 }
