@@ -1,6 +1,6 @@
 // Command lab runs real clients, a router, data planes and real servers on one machine, in network namespaces.
 //
-//	lab up [--nodes N] [--workers N] [--port af_packet|af_xdp] [--sync-loss PERCENT] [--sync off] [--detach]
+//	lab up [--nodes N] [--workers N] [--port af_packet|af_xdp] [--sync-loss PERCENT] [--sync off] [--static] [--detach]
 //	lab down
 //	lab status
 //	lab exec NAMESPACE -- COMMAND …
@@ -23,7 +23,7 @@ import (
 )
 
 const usage = `usage: lab VERB
-  up [--nodes N] [--workers N] [--port af_packet|af_xdp] [--sync-loss PERCENT] [--sync on|off] [--detach]
+  up [--nodes N] [--workers N] [--port af_packet|af_xdp] [--sync-loss PERCENT] [--sync on|off] [--static] [--detach]
   down
   status
   exec NAMESPACE -- COMMAND ...      (client, router, mgmt, rs1, rs2, lb1 ...)
@@ -89,6 +89,7 @@ func up(args []string) error {
 	flags.StringVar(&o.Port, "port", o.Port, "af_packet or af_xdp")
 	flags.Float64Var(&o.SyncLoss, "sync-loss", 0, "`percent` of sync datagrams to drop")
 	sync := flags.String("sync", "on", "on or off")
+	flags.BoolVar(&o.Static, "static", false, "no control plane: each node runs by its own file (with --sync off)")
 	detach := flags.Bool("detach", false, "leave the lab running")
 	if err := flags.Parse(args); err != nil || flags.NArg() > 0 || (*sync != "on" && *sync != "off") {
 		return errUsage

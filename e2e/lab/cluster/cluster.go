@@ -108,14 +108,8 @@ func Up(ctx context.Context, o Options, out io.Writer) (*Lab, error) {
 	if err := Down(io.Discard); err != nil {
 		return nil, fmt.Errorf("taking away an earlier lab: %w", err)
 	}
-	if err := os.RemoveAll(dir); err != nil {
-		return nil, err
-	}
-	if err := os.MkdirAll(dir, 0o755); err != nil {
-		return nil, err
-	}
 	l := &Lab{Options: o, Dir: dir, bin: bin, procs: proc.Set{Dir: dir}, out: out}
-	if err := o.save(dir); err != nil {
+	if err := l.prepare(); err != nil {
 		return nil, err
 	}
 	if err := l.build(ctx); err != nil {
@@ -125,6 +119,17 @@ func Up(ctx context.Context, o Options, out io.Writer) (*Lab, error) {
 		return nil, fmt.Errorf("%w\n(logs are in %s)", err, dir)
 	}
 	return l, nil
+}
+
+// prepare makes an empty run folder that says what the lab is.
+func (l *Lab) prepare() error {
+	if err := os.RemoveAll(l.Dir); err != nil {
+		return err
+	}
+	if err := os.MkdirAll(l.Dir, 0o755); err != nil {
+		return err
+	}
+	return l.save(l.Dir)
 }
 
 func runningOf(dir string) []string {
@@ -148,6 +153,9 @@ func (l *Lab) build(ctx context.Context) error {
 		{"services", l.WaitServing},
 	}
 	for _, s := range steps {
+		if l.Static && (s.what == "control plane" || s.what == "admission") {
+			continue
+		}
 		if err := ctx.Err(); err != nil {
 			return err
 		}

@@ -93,6 +93,20 @@ func (l *Lab) Status(out io.Writer) error {
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
 	defer cancel()
+	if !l.Static {
+		if err := l.members(ctx, out); err != nil {
+			return err
+		}
+	}
+	routes, err := vtysh("show bgp ipv4 unicast")
+	if err != nil {
+		return err
+	}
+	fmt.Fprint(out, routes)
+	return nil
+}
+
+func (l *Lab) members(ctx context.Context, out io.Writer) error {
 	rest, err := l.REST()
 	if err != nil {
 		return err
@@ -105,11 +119,6 @@ func (l *Lab) Status(out io.Writer) error {
 		fmt.Fprintf(out, "  %-8s %s id %d incarnation %d sync %s %s %s\n", filepath.Base(n.GetName()),
 			strings.ToLower(strings.TrimPrefix(n.GetState().String(), "NODE_STATE_")), n.GetId(), n.GetIncarnation(), n.GetSipV4(), n.GetSipV6(), n.GetDetail())
 	}
-	routes, err := vtysh("show bgp ipv4 unicast")
-	if err != nil {
-		return err
-	}
-	fmt.Fprint(out, routes)
 	return nil
 }
 
@@ -123,15 +132,18 @@ func onOff(b bool) string {
 // Hints prints what a person may try next.
 func (l *Lab) Hints(out io.Writer) {
 	lab := filepath.Join(l.bin, "lab")
-	fmt.Fprintf(out, `
-  REST      %s   (OpenAPI at /openapi.json)
+	fmt.Fprintln(out)
+	if !l.Static {
+		fmt.Fprintf(out, `  REST      %s   (OpenAPI at /openapi.json)
   sessions  curl -s -H "Authorization: Bearer $(cat %s)" %s/v1/sessions
   events    %s
-  client    %s exec client -- curl -s http://%v/
+`, RESTURL(), l.tokenFile(), RESTURL(), l.subscribeLine())
+	}
+	fmt.Fprintf(out, `  client    %s exec client -- curl -s http://%v/
   IPv6      %s exec client -- curl -s http://[%v]/
   a death   %s kill lb1;  back again: %s start lb1
 
-`, RESTURL(), l.tokenFile(), RESTURL(), l.subscribeLine(), lab, topo.VIP4, lab, topo.VIP6, lab, lab)
+`, lab, topo.VIP4, lab, topo.VIP6, lab, lab)
 }
 
 func (l *Lab) subscribeLine() string {

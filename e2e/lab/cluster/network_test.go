@@ -12,6 +12,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -30,12 +31,7 @@ func bare(t *testing.T) *Lab {
 	if len(topo.Existing()) > 0 {
 		t.Fatal("a lab is up; these tests need its names")
 	}
-	bin := t.TempDir()
-	out, err := exec.Command("go", "build", "-o", bin+"/", "../realserver", "../traffic").CombinedOutput()
-	if err != nil {
-		t.Fatalf("%v\n%s", err, out)
-	}
-	l := &Lab{Options: Default(), Dir: RunDir(), bin: bin, out: io.Discard}
+	l := &Lab{Options: Default(), Dir: RunDir(), bin: programs(t), out: io.Discard}
 	l.procs = proc.Set{Dir: l.Dir}
 	if err := os.MkdirAll(l.Dir, 0o755); err != nil {
 		t.Fatal(err)
@@ -43,11 +39,7 @@ func bare(t *testing.T) *Lab {
 	if err := l.save(l.Dir); err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() {
-		if err := Down(io.Discard); err != nil {
-			t.Error(err)
-		}
-	})
+	downAfter(t)
 	for _, step := range []func() error{
 		func() error { return topo.Build(l.Nodes) },
 		func() error { return startRouter(l.procs) },
@@ -58,6 +50,52 @@ func bare(t *testing.T) *Lab {
 		}
 	}
 	return l
+}
+
+func downAfter(t *testing.T) {
+	t.Cleanup(func() {
+		if err := Down(io.Discard); err != nil {
+			t.Error(err)
+		}
+	})
+}
+
+var built struct {
+	sync.Once
+	dir string
+	err error
+}
+
+// TestMain removes what programs built.
+func TestMain(m *testing.M) {
+	code := m.Run()
+	if built.dir != "" {
+		os.RemoveAll(built.dir)
+	}
+	os.Exit(code)
+}
+
+// programs builds those that the tests run, once.
+func programs(t *testing.T) string {
+	t.Helper()
+	built.Do(func() {
+		if built.dir, built.err = os.MkdirTemp("", "holdfast-lab-"); built.err != nil {
+			return
+		}
+		for _, args := range [][]string{
+			{"build", "-o", built.dir + "/", "../realserver", "../traffic"},
+			{"build", "-tags", "dpdk", "-o", built.dir + "/dpd", "../../../dpd"},
+		} {
+			if out, err := exec.Command("go", args...).CombinedOutput(); err != nil {
+				built.err = fmt.Errorf("go %v: %w\n%s", args, err, out)
+				return
+			}
+		}
+	})
+	if built.err != nil {
+		t.Fatal(built.err)
+	}
+	return built.dir
 }
 
 // traffic starts the client's program and returns a function that steers it.

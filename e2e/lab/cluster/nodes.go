@@ -82,16 +82,8 @@ func (l *Lab) nodeConfig(i int, dir string, tls pki.Files) string {
 		cores = "[0]"
 	}
 	device, vdev := l.device()
-	certs := fmt.Sprintf("{cert: %s, key: %s, ca: %s}", tls.Cert, tls.Key, tls.CA)
 	return fmt.Sprintf(`# Written by the lab at each start of the node.
 node: {name: %s, data_dir: %s}
-control:
-  listen: "%v:%d"
-  coordinators: ["%s"]
-  tls: %s
-nats:
-  url: "%s"
-  tls: %s
 metrics: {listen: "%v:%d"}
 eal:
   cores: %s
@@ -117,15 +109,29 @@ bgp:
   hold_seconds: 3
   peers: [{address: %v, asn: %d}]
 table: {sessions_v4: 65536, sessions_v6: 65536}
-`,
+%s`,
 		topo.Node(i), filepath.Join(dir, "data"),
-		mgmt, nodeControlPort, coordinatorAddress(), certs,
-		natsURL(), certs,
 		mgmt, nodeMetricsPort,
 		cores, topo.Node(i), vdev,
 		device, v4, v6, gw4, gw6,
 		l.Workers, l.Sync, l.SyncLoss,
-		topo.NodeASN, topo.BGPPeer(), topo.RouterASN)
+		topo.NodeASN, topo.BGPPeer(), topo.RouterASN, l.controlConfig(i, tls))
+}
+
+// controlConfig is where the node's services, addresses and peers come from.
+func (l *Lab) controlConfig(i int, tls pki.Files) string {
+	if l.Static {
+		return staticYAML(i)
+	}
+	certs := fmt.Sprintf("{cert: %s, key: %s, ca: %s}", tls.Cert, tls.Key, tls.CA)
+	return fmt.Sprintf(`control:
+  listen: "%v:%d"
+  coordinators: ["%s"]
+  tls: %s
+nats:
+  url: "%s"
+  tls: %s
+`, topo.V4(topo.NetMgmt, topo.LBHost(i)), nodeControlPort, coordinatorAddress(), certs, natsURL(), certs)
 }
 
 // Admitted says which of the nodes that the control plane knows are admitted, by name.

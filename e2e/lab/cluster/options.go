@@ -21,6 +21,7 @@ type Options struct {
 	Port     string  `json:"port"`      // af_packet or af_xdp
 	SyncLoss float64 `json:"sync_loss"` // percent of sync datagrams dropped at sending
 	Sync     bool    `json:"sync"`      // false: sessions die with their node
+	Static   bool    `json:"static"`    // no control plane: each node runs by its own file, for itself
 }
 
 // Default is three nodes of one worker.
@@ -40,6 +41,9 @@ func (o Options) Validate() error {
 	}
 	if !(o.SyncLoss >= 0 && o.SyncLoss <= 100) {
 		bad = append(bad, fmt.Errorf("sync-loss: %v is not between 0 and 100", o.SyncLoss))
+	}
+	if o.Static && o.Sync {
+		bad = append(bad, errors.New("static: nodes without a control plane don't sync; --sync off"))
 	}
 	return errors.Join(bad...)
 }
