@@ -83,6 +83,9 @@ func (h *Host) Send(f *Frame) {
 	h.send(b)
 }
 
+// SendFrame sends a whole frame as it is, however bad.
+func (h *Host) SendFrame(frame []byte) { h.send(frame) }
+
 // SendUDP sends a datagram.
 func (h *Host) SendUDP(src, dst netip.AddrPort, payload []byte) {
 	h.Send(UDP(src, dst).Payload(payload))

@@ -182,6 +182,7 @@ func TestKeysAreCheckedAndNeverRepeatedInErrors(t *testing.T) {
 		{"no key", func(k *dpdv1.KeySet) { k.Keys = nil }, "keys.keys"},
 		{"three keys", func(k *dpdv1.KeySet) { k.Keys = append(k.Keys, k.Keys[0], k.Keys[0]) }, "keys.keys"},
 		{"a short key", func(k *dpdv1.KeySet) { k.Keys[0].Secret = secret[:31] }, "keys.keys[0].secret"},
+		{"a key that was never filled", func(k *dpdv1.KeySet) { k.Keys[0].Secret = make([]byte, 32) }, "keys.keys[0].secret"},
 		{"a key id beyond the header's field", func(k *dpdv1.KeySet) { k.Keys[0].Id = 70000 }, "keys.keys[0].id"},
 		{"an active key that is not there", func(k *dpdv1.KeySet) { k.ActiveKeyId = 9 }, "keys.active_key_id"},
 		{"a short RSS key", func(k *dpdv1.KeySet) { k.RssKey = k.RssKey[1:] }, "keys.rss_key"},

@@ -1,6 +1,7 @@
 package control
 
 import (
+	"bytes"
 	"fmt"
 	"net/netip"
 
@@ -159,6 +160,9 @@ func keys(p *dpdv1.KeySet) (Keys, error) {
 		seen[q.GetId()] = true
 		if len(q.GetSecret()) != 32 {
 			v.add(at+".secret", "has %d bytes, want 32", len(q.GetSecret())) // never the secret itself
+		}
+		if len(bytes.Trim(q.GetSecret(), "\x00")) == 0 {
+			v.add(at+".secret", "is all zeros")
 		}
 		active = active || q.GetId() == p.GetActiveKeyId()
 		k.Keys = append(k.Keys, Key{ID: uint16(q.GetId()), Secret: q.GetSecret()})

@@ -245,3 +245,9 @@ func (l *Loop) Run(ctx context.Context) {
 		l.idle.Turn(l.Turn())
 	}
 }
+
+// SetClock replaces the clock of a loop that does not run yet.
+func (l *Loop) SetClock(clock func() (tick uint32, wall int64)) {
+	l.cfg.Clock = clock
+	l.now, l.wall = clock()
+}

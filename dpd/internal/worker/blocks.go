@@ -69,3 +69,10 @@ func (w *Worker) useSchedule(s *sched.Snapshot) {
 		w.table.SetServiceTimeouts(svc.ID, &t)
 	}
 }
+
+// SetClock replaces the clock of a worker that does not run yet.
+func (w *Worker) SetClock(clock func() (tick uint32, wall int64)) {
+	w.cfg.Clock = clock
+	w.now, w.wall = clock()
+	w.lastTick = w.now
+}
