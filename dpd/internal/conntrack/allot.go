@@ -36,6 +36,9 @@ func (p *part) take(t *Table) flow.Handle {
 func (t *Table) giveBack(h flow.Handle) {
 	p := t.partOf(h)
 	t.deadline[h] = 0
+	if r := t.at(h); r.kind&kindWide != 0 {
+		t.paths.drop(r.ports[0])
+	}
 	*t.at(h) = record{side: p.free}
 	p.free = uint32(h)
 	p.used--

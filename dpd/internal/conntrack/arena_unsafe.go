@@ -17,29 +17,43 @@ const (
 // the kernel gives them, faulted in before the first packet.
 type arena struct {
 	maps [][]byte
-	size uint64 // bytes mapped
+	size uint64 // bytes faulted in
 }
 
-// region maps n zeroed elements of T, which must be free of pointers, and returns them.
+// region maps n zeroed elements of T, which must be free of pointers, in huge pages if possible, and faults them in.
 func region[T any](a *arena, n int) ([]T, error) {
-	var zero T
-	size := n * int(unsafe.Sizeof(zero))
-	if size == 0 {
-		return nil, nil
+	s, b, err := mapped[T](a, n)
+	if err != nil || len(b) == 0 {
+		return nil, err
 	}
-	b, err := syscall.Mmap(-1, 0, size, syscall.PROT_READ|syscall.PROT_WRITE, syscall.MAP_PRIVATE|syscall.MAP_ANON)
-	if err != nil {
-		return nil, fmt.Errorf("conntrack: mapping %d bytes: %w", size, err)
-	}
-	a.maps = append(a.maps, b)
-	a.size += uint64(size)
+	a.size += uint64(len(b))
 	_ = syscall.Madvise(b, madvHugepage) // refused where huge pages are off: slower, not wrong
 	if err := syscall.Madvise(b, madvPopulateWrite); err != nil {
 		for i := 0; i < len(b); i += 4096 {
 			b[i] = 0
 		}
 	}
-	return unsafe.Slice((*T)(unsafe.Pointer(unsafe.SliceData(b))), n), nil
+	return s, nil
+}
+
+// sparse maps n zeroed elements of T that mostly stay untouched, and so without memory.
+func sparse[T any](a *arena, n int) ([]T, error) {
+	s, _, err := mapped[T](a, n)
+	return s, err
+}
+
+func mapped[T any](a *arena, n int) ([]T, []byte, error) {
+	var zero T
+	size := n * int(unsafe.Sizeof(zero))
+	if size == 0 {
+		return nil, nil, nil
+	}
+	b, err := syscall.Mmap(-1, 0, size, syscall.PROT_READ|syscall.PROT_WRITE, syscall.MAP_PRIVATE|syscall.MAP_ANON|syscall.MAP_NORESERVE)
+	if err != nil {
+		return nil, nil, fmt.Errorf("conntrack: mapping %d bytes: %w", size, err)
+	}
+	a.maps = append(a.maps, b)
+	return unsafe.Slice((*T)(unsafe.Pointer(unsafe.SliceData(b))), n), b, nil
 }
 
 // close unmaps everything. Slices handed out must not be used after.

@@ -117,12 +117,12 @@ func (t *Table) setTuples(h flow.Handle, s *flow.Session, noReply bool) {
 		if k.Family() == flow.IPv6 {
 			r.kind |= 1 << d
 		}
-		if uint32(h) >= t.first6 {
-			t.line(h)[d] = k.Addr
-		}
 	}
 	if noReply {
 		r.kind |= kindNoReply
+	}
+	if r.kind&(1<<flow.In|1<<flow.Out) != 0 {
+		t.setWide(r, s)
 	}
 }
 

@@ -16,7 +16,6 @@ type burst struct {
 	hash   [BurstMax]uint64
 	bucket [BurstMax]uint64 // offset of the bucket
 	record [BurstMax]uint64 // offset of the record
-	line   [BurstMax]uint64 // offsets of the lines of those records that have one, in any order
 	away   [BurstMax]uint64 // offsets of the other buckets of those in wait
 	wait   [BurstMax]uint8  // keys that aren't in their home bucket, which has entries elsewhere
 }
@@ -53,7 +52,7 @@ func (t *Table) lookup(keys []flow.Key, out []Ref) {
 		b.bucket[i&(BurstMax-1)] = home * 64
 	}
 	prefetch(buckets, &b.bucket[0], len(keys))
-	lines, waiting := 0, 0
+	waiting := 0
 	for i := range out {
 		bk := at[bucket](buckets, b.bucket[i&(BurstMax-1)])
 		m := bk.match(fingerprint(b.hash[i&(BurstMax-1)]))
@@ -68,46 +67,30 @@ func (t *Table) lookup(keys []flow.Key, out []Ref) {
 		}
 		ref := bk.ref[slotOf(m)]
 		out[i] = ref
-		lines = t.want(i, ref, lines)
+		b.record[i&(BurstMax-1)] = uint64(ref>>1) * 64
 	}
 	if waiting > 0 {
-		lines = t.lookupAway(out, b.wait[:waiting], lines)
+		t.lookupAway(out, b.wait[:waiting])
 	}
 	prefetch(records, &b.record[0], len(keys))
-	if lines > 0 {
-		prefetch(records, &b.line[0], lines)
-	}
 	for i, ref := range out {
 		k := &keys[i]
 		r := at[record](records, b.record[i&(BurstMax-1)])
 		d := ref & 1
-		diff := r.addr[d] ^ k.Addr[0] | uint64(r.ports[d])<<32 ^ k.Meta&^0xffffffff | uint64(r.proto) ^ k.Meta>>8&0xff
-		if k.Meta&0xff == flow.IPv4 {
-			diff |= uint64(r.kind>>d) & 1
-		} else if r.kind>>d&1 != 0 {
-			l := &at[line](records, b.record[i&(BurstMax-1)]+64)[d]
-			diff |= l[1] ^ k.Addr[1] | l[2] ^ k.Addr[2] | l[3] ^ k.Addr[3]
-		} else {
+		var diff uint64
+		switch {
+		case k.Meta&0xff == flow.IPv4:
+			diff = r.addr[d] ^ k.Addr[0] | (uint64(r.ports[d])<<32 | uint64(r.proto)<<8 | flow.IPv4) ^ k.Meta | uint64(r.kind&kindWide)
+		case r.kind>>d&1 != 0:
+			diff = t.paths.all[r.ports[0]].differs(r, d, k) | uint64(r.proto) ^ k.Meta>>8&0xff
+		default:
 			diff = 1
 		}
-		// What differs may still be ICMPv6, which is kept as ICMP, or another entry with this fingerprint.
+		// What differs may be kept another way (see matches), or be another entry with this fingerprint.
 		if diff != 0 && ref != 0 && !t.matches(ref, k) {
 			out[i] = t.find(k, b.hash[i&(BurstMax-1)])
 		}
 	}
-}
-
-// want notes the lines of ref's record for prefetching.
-func (t *Table) want(i int, ref Ref, lines int) int {
-	h := uint32(ref >> 1)
-	off := uint64(h) * 64
-	if h >= t.first6 {
-		off += uint64(h-t.first6) * 64
-		t.burst.line[lines&(BurstMax-1)] = off + 64
-		lines++
-	}
-	t.burst.record[i&(BurstMax-1)] = off
-	return lines
 }
 
 // fetchBuckets prefetches the home buckets of two hashes.
@@ -117,7 +100,7 @@ func (t *Table) fetchBuckets(a, b uint64) {
 }
 
 // lookupAway matches the waiting keys in their other buckets.
-func (t *Table) lookupAway(out []Ref, wait []uint8, lines int) int {
+func (t *Table) lookupAway(out []Ref, wait []uint8) {
 	b := &t.burst
 	buckets := unsafe.Pointer(unsafe.SliceData(t.ix.bucket))
 	for j, i := range wait {
@@ -133,7 +116,6 @@ func (t *Table) lookupAway(out []Ref, wait []uint8, lines int) int {
 		}
 		ref := bk.ref[slotOf(m)]
 		out[i] = ref
-		lines = t.want(int(i), ref, lines)
+		b.record[i&(BurstMax-1)] = uint64(ref>>1) * 64
 	}
-	return lines
 }

@@ -8,16 +8,16 @@ import (
 )
 
 // record is what a packet needs of a session: one cache line, 64 bytes. Pairs are indexed by flow.Direction: [0] the
-// original tuple and the client's side, [1] the reply tuple and the server's side.
+// original tuple and the client's side, [1] the reply tuple and the server's side. A record is wide if a side is IPv6.
 type record struct {
-	addr    [2]uint64  // Addr[0] of the key: both addresses of IPv4, the first half of the source of IPv6
-	ports   [2]uint32  // source<<16 | destination
+	addr    [2]uint64  // addresses of both tuples; wide: the client's
+	ports   [2]uint32  // of both tuples, source<<16 | destination; wide: index of the path, client's<<16 | local
 	state   flow.State // state to kind are one word, which Touch tests at once
 	local   uint8      // what is true of this node only: seen bits, doubt, indexing, repeated ACKs
 	flags   flow.Flags
 	owner   uint16 // index into Table.owners
 	proto   uint8  // ICMPv6 is kept as ICMP: the family tells them apart
-	kind    uint8  // bit d: tuple d is IPv6; bits 2-4: flow.Mode; bit 5: no reply tuple
+	kind    uint8  // bit d: tuple d is IPv6; bits 2-4: flow.Mode; then see below
 	bits    flow.Bits
 	bucket  flow.Bucket
 	timeout expiry.Span
@@ -41,6 +41,9 @@ const (
 const (
 	kindModeShift = 2
 	kindNoReply   = 1 << 5
+	kindToClient  = 1 << 6 // wide: the reply tuple goes to the client's address
+	kindWide      = 1 << 7 // a side is IPv6: the record holds the client, its path the rest
+	kindPath      = 1<<flow.In | 1<<flow.Out | kindNoReply | kindToClient
 )
 
 // cold is what versions, queries and scheduling need: 24 bytes.
@@ -49,10 +52,6 @@ type cold struct {
 	term, ver       uint32
 	service, server uint32
 }
-
-// line holds the addresses of a session of which at least one side is IPv6: 64 bytes, Addr of both keys. It follows the
-// record, so that both lie on one page.
-type line [2][4]uint64
 
 // Ref is a record and the direction of the packet that found it; 0 is none.
 type Ref uint32
@@ -75,16 +74,15 @@ func canonicalProto(p uint8) uint8 {
 	return p
 }
 
-// meta rebuilds the Meta word of tuple d.
-func (r *record) meta(d flow.Direction) uint64 {
-	proto, family := uint64(r.proto), uint64(flow.IPv4)
-	if r.kind>>d&1 != 0 {
-		family = flow.IPv6
-		if proto == flow.ProtoICMP {
-			proto = flow.ProtoICMPv6
-		}
+// family rebuilds protocol and family of tuple d: the low half of Meta.
+func (r *record) family(d flow.Direction) uint64 {
+	switch {
+	case r.kind>>d&1 == 0:
+		return uint64(r.proto)<<8 | flow.IPv4
+	case r.proto == flow.ProtoICMP:
+		return flow.ProtoICMPv6<<8 | flow.IPv6
 	}
-	return uint64(r.ports[d&1])<<32 | proto<<8 | family
+	return uint64(r.proto)<<8 | flow.IPv6
 }
 
 // key rebuilds tuple d; the zero key when there is none.
@@ -94,31 +92,28 @@ func (t *Table) key(h flow.Handle, d flow.Direction, k *flow.Key) {
 	if d == flow.Out && r.kind&kindNoReply != 0 {
 		return
 	}
-	k.Meta = r.meta(d)
-	if r.kind>>d&1 != 0 {
-		k.Addr = t.line(h)[d&1]
+	k.Meta = r.family(d)
+	if r.kind&kindWide != 0 {
+		t.wide(r, d, k)
 		return
 	}
+	k.Meta |= uint64(r.ports[d&1]) << 32
 	k.Addr[0] = r.addr[d&1]
 }
 
 // matches says whether ref's tuple is k. A ref of 0 matches nothing: record 0 has no protocol.
 func (t *Table) matches(ref Ref, k *flow.Key) bool {
-	d := ref & 1
 	r := t.at(ref.Handle())
-	diff := r.addr[d] ^ k.Addr[0] | uint64(r.ports[d])<<32 ^ k.Meta&^0xffffffff
-	small := r.proto ^ uint8(k.Meta>>8) | (r.kind>>d^uint8(k.Meta)>>1)&1
-	if diff != 0 {
+	if r.kind&kindWide == 0 {
+		d := ref & 1
+		return r.addr[d] == k.Addr[0] && k.Meta == uint64(r.ports[d])<<32|uint64(r.proto)<<8|flow.IPv4
+	}
+	if r.kind>>(ref&1)&1 != uint8(k.Meta)>>1&1 {
 		return false
 	}
-	if k.Meta&0xff == flow.IPv4 {
-		return small == 0
-	}
-	if p := uint8(k.Meta >> 8); r.kind>>d&1 == 0 || canonicalProto(p) != r.proto || p == flow.ProtoICMP {
-		return false
-	}
-	l := &t.line(ref.Handle())[d]
-	return l[1]^k.Addr[1]|l[2]^k.Addr[2]|l[3]^k.Addr[3] == 0
+	var own flow.Key
+	t.key(ref.Handle(), ref.Dir(), &own)
+	return own == *k
 }
 
 // Outgoing sets k to the tuple that a packet of direction d leaves with: from laddr to the server, or from the VIP to the
@@ -126,14 +121,10 @@ func (t *Table) matches(ref Ref, k *flow.Key) bool {
 func (t *Table) Outgoing(h flow.Handle, d flow.Direction, k *flow.Key) {
 	r := t.at(h)
 	o := (d ^ 1) & 1
-	if r.kind&(1<<o|kindNoReply) == 0 {
+	if r.kind&(kindWide|kindNoReply) == 0 {
 		k.Addr[0] = bits.RotateLeft64(r.addr[o], 32)
 		k.Addr[1], k.Addr[2], k.Addr[3] = 0, 0, 0
 		k.Meta = uint64(bits.RotateLeft32(r.ports[o], 16))<<32 | uint64(r.proto)<<8 | flow.IPv4
-		return
-	}
-	if o == flow.Out && r.kind&kindNoReply != 0 {
-		*k = flow.Key{}
 		return
 	}
 	var in flow.Key

@@ -38,7 +38,7 @@ type Config struct {
 // Invariant: the index holds the reply tuple of every record that has one, and the original tuple of every record that is
 // live (neither a tombstone nor reply-only), and of each tombstone whose original tuple nobody live has taken since.
 type Table struct {
-	rec      []record // see at; the first is never used
+	rec      []record // by handle; record 0 is never used
 	cold     []cold
 	deadline []uint32 // by handle; 0 = free
 	ix       index
@@ -52,6 +52,7 @@ type Table struct {
 	defaults Timeouts
 	override map[uint32]*Timeouts
 	part     [2]part // IPv4, IPv6
+	paths    paths
 	extra    extras
 	scratch  flow.Session
 	onEvict  func(flow.Handle, *flow.Session)
@@ -87,9 +88,9 @@ func New(c Config) (*Table, error) {
 	if c.Timeouts != nil {
 		t.defaults = *c.Timeouts
 	}
-	t.first6 = uint32(c.CapacityV4+2) &^ 1 // even, so that a record and its line share an aligned pair of cache lines
+	t.first6 = uint32(c.CapacityV4) + 1
 	end := t.first6 + uint32(c.CapacityV6)
-	t.part[0] = part{first: 1, end: uint32(c.CapacityV4) + 1, fresh: 1}
+	t.part[0] = part{first: 1, end: t.first6, fresh: 1}
 	t.part[1] = part{first: t.first6, end: end, fresh: t.first6}
 	buckets := max(int(float64(2*(c.CapacityV4+c.CapacityV6))/(slots*c.Load))+1, 16)
 	t.ordinary = ordinaryTCP(0)
@@ -97,12 +98,13 @@ func New(c Config) (*Table, error) {
 		return nil, errors.Join(err, t.arena.close())
 	}
 	t.ix.n = uint64(buckets)
+	t.paths.byKey = make(map[pathKey]uint32)
 	t.ix.path = make([]hop, 0, searchMax+slots)
 	return t, nil
 }
 
-func (t *Table) allocate(records, lines, buckets, extra int) (err error) {
-	if t.rec, err = region[record](&t.arena, records+lines); err != nil {
+func (t *Table) allocate(records, wide, buckets, extra int) (err error) {
+	if t.rec, err = region[record](&t.arena, records); err != nil {
 		return err
 	}
 	if t.cold, err = region[cold](&t.arena, records); err != nil {
@@ -114,13 +116,16 @@ func (t *Table) allocate(records, lines, buckets, extra int) (err error) {
 	if t.ix.bucket, err = region[bucket](&t.arena, buckets); err != nil {
 		return err
 	}
+	if t.paths.all, err = sparse[path](&t.arena, wide+1); err != nil {
+		return err
+	}
 	t.extra.slab, err = region[Extra](&t.arena, extra+1)
 	return err
 }
 
 // Close gives the memory back. The table must not be used after.
 func (t *Table) Close() error {
-	t.rec, t.cold, t.deadline, t.ix.bucket, t.extra.slab = nil, nil, nil, nil, nil
+	t.rec, t.cold, t.deadline, t.ix.bucket, t.paths.all, t.extra.slab = nil, nil, nil, nil, nil, nil
 	return t.arena.close()
 }
 

@@ -73,7 +73,7 @@ func icmp64(t testing.TB) *flow.Session {
 func TestSizesOfWhatLivesTwentyMillionTimes(t *testing.T) {
 	for name, got := range map[string][2]uintptr{
 		"record": {unsafe.Sizeof(record{}), 64},
-		"line":   {unsafe.Sizeof(line{}), 64},
+		"path":   {unsafe.Sizeof(path{}), 64},
 		"cold":   {unsafe.Sizeof(cold{}), 24},
 		"bucket": {unsafe.Sizeof(bucket{}), 64},
 		"extra":  {unsafe.Sizeof(Extra{}), 64},

@@ -1,13 +1,6 @@
 package conntrack
 
-import (
-	"unsafe"
-
-	"github.com/holdfast-lb/holdfast/dpd/internal/flow"
-)
-
-// word is the eight bytes of a record from state to kind.
-func (r *record) word() uint64 { return *(*uint64)(unsafe.Pointer(&r.state)) }
+import "github.com/holdfast-lb/holdfast/dpd/internal/flow"
 
 // ordinary is what Touch compares a record's word with to know that nothing about it needs thought.
 type ordinary struct{ mask, want uint64 }
