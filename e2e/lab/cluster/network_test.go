@@ -83,7 +83,7 @@ func programs(t *testing.T) string {
 			return
 		}
 		for _, args := range [][]string{
-			{"build", "-o", built.dir + "/", "../realserver", "../traffic"},
+			{"build", "-o", built.dir + "/", "../realserver", "../traffic", "../junk"},
 			{"build", "-tags", "dpdk", "-o", built.dir + "/dpd", "../../../dpd"},
 		} {
 			if out, err := exec.Command("go", args...).CombinedOutput(); err != nil {
