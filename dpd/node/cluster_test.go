@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"math/rand/v2"
 	"net/netip"
 	"runtime"
 	"testing"
@@ -17,6 +18,7 @@ import (
 	"github.com/holdfast-lb/holdfast/dpd/internal/packet"
 	"github.com/holdfast-lb/holdfast/dpd/internal/port"
 	"github.com/holdfast-lb/holdfast/dpd/internal/steer"
+	"github.com/holdfast-lb/holdfast/dpd/internal/worker"
 )
 
 // memory is Devices without DPDK: one port on a switch in memory.
@@ -274,3 +276,20 @@ func (c *cluster) sum(n *Node, name string) (v uint64) {
 	}
 	return v
 }
+
+// forget removes every record of a node's tables behind the back of everyone.
+func (c *cluster) forget(n *Node) {
+	c.apply(func(ctx context.Context) error {
+		return n.each(ctx, func(w *worker.Worker) {
+			t := w.Table()
+			for cursor := uint32(0); ; {
+				cursor = t.Scan(cursor, 1<<20, func(h flow.Handle) { t.Remove(h) })
+				if cursor == 0 {
+					return
+				}
+			}
+		})
+	})
+}
+
+func newRand() func() float64 { return rand.New(rand.NewPCG(3, 4)).Float64 }

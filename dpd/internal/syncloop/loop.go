@@ -251,3 +251,6 @@ func (l *Loop) SetClock(clock func() (tick uint32, wall int64)) {
 	l.cfg.Clock = clock
 	l.now, l.wall = clock()
 }
+
+// SetLoss replaces the share of datagrams that are dropped at sending on purpose, and what draws for it.
+func (l *Loop) SetLoss(share float64, random func() float64) { l.cfg.Loss, l.cfg.Random = share, random }
