@@ -72,12 +72,14 @@ tidy-check: ## fail if go mod tidy would change something
 	go mod tidy -diff
 	cd dpd/godpdk && go mod tidy -diff
 
-generate: ## regenerate proto/gen and the mocks
+generate: ## regenerate proto/gen, the mocks and the page of configuration keys
 	@proto/generate.sh
+	@go generate ./dpd/internal/config/... ./e2e/mocked/...
 
 generate-check: ## fail if generated files differ from what their sources give
-	@proto/generate.sh
-	@changed=$$(git status --porcelain -- proto/gen); if [ -n "$$changed" ]; then echo "$$changed"; echo "generate-check: run make generate and commit"; exit 1; fi
+	@proto/generate.sh check
+	@go generate ./dpd/internal/config/... ./e2e/mocked/...
+	@git diff --exit-code -- dpd/internal/config e2e/mocked || { echo "generate-check: run make generate and commit"; exit 1; }
 
 clean: ## remove what the targets above made in this folder
 	rm -rf bin .bench .cache
