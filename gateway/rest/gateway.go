@@ -109,10 +109,6 @@ func (g *Gateway) Handler() http.Handler { return g.handler }
 // exist.
 func (g *Gateway) identify(mux *runtime.ServeMux) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if r.Method == http.MethodGet {
-			// The time limit of reading is for bodies; left in force it would end a stream.
-			_ = http.NewResponseController(w).SetReadDeadline(time.Time{})
-		}
 		c, ok := g.cfg.Tokens.Caller(r)
 		// The token goes no further: the runtime would pass it on to the services.
 		r.Header.Del("Authorization")
