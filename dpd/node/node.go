@@ -83,6 +83,7 @@ type Node struct {
 	announced []purposeRoute
 	hold      string // why the guard holds the routes back
 	seen      observation
+	nextUse   time.Time          // not before, see blockUse
 	drain     time.Time          // when the quiet time ends; zero: no drain
 	repairing map[flow.Node]bool // peers whose digests are not equal
 	changed   chan struct{}

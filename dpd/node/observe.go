@@ -5,6 +5,7 @@ import (
 	"context"
 	"net/netip"
 	"slices"
+	"time"
 
 	"github.com/holdfast-lb/holdfast/dpd/internal/control"
 	"github.com/holdfast-lb/holdfast/dpd/internal/flow"
@@ -78,6 +79,9 @@ func (n *Node) count(ctx context.Context) {
 	n.repairing = repairing
 }
 
+// useShare bounds the passes of blockUse: each is followed by a pause of so many times its length.
+const useShare = 50
+
 // blockUse counts records and tombstones by block, when a block waits to be free: somebody held it who is no member now.
 // Blocks of members are in use anyway, and a pass over all tables for nothing would be a waste.
 func (n *Node) blockUse(ctx context.Context) []control.BlockUse {
@@ -87,7 +91,18 @@ func (n *Node) blockUse(ctx context.Context) []control.BlockUse {
 	for _, m := range n.view.Members {
 		members[m.Life] = true
 	}
+	before := n.seen.blocks
+	again := n.nextUse
 	n.mu.Unlock()
+	begun := time.Now()
+	if begun.Before(again) {
+		return before
+	}
+	defer func() {
+		n.mu.Lock()
+		n.nextUse = begun.Add(time.Since(begun) * useShare)
+		n.mu.Unlock()
+	}()
 	waiting := slices.ContainsFunc(blocks, func(b control.Block) bool { return !members[b.Holder] || !b.Allocatable })
 	if !waiting {
 		return nil
