@@ -22,8 +22,8 @@ func Process() kit.Process {
 	var o Options
 	return kit.Process{
 		Flags: func(fs *flag.FlagSet) {
-			fs.StringVar(&o.Coordinator, "coordinator", "127.0.0.1:7102", "`host:port` of the sync-coordinator")
-			fs.StringVar(&o.Scheduler, "scheduler", "127.0.0.1:7101", "`host:port` of the scheduler")
+			fs.StringVar(&o.Coordinator, "coordinator", "127.0.0.1:7302", "`host:port` of the sync-coordinator")
+			fs.StringVar(&o.Scheduler, "scheduler", "127.0.0.1:7301", "`host:port` of the scheduler")
 		},
 		Policy: Policy(),
 		New:    func(_ context.Context, env *kit.Env) (kit.Service, error) { return Build(env, o) },

@@ -31,7 +31,7 @@ func Process() kit.Process {
 	var o Options
 	return kit.Process{
 		Flags: func(fs *flag.FlagSet) {
-			fs.StringVar(&o.Scheduler, "scheduler", "127.0.0.1:7101", "`host:port` of the scheduler")
+			fs.StringVar(&o.Scheduler, "scheduler", "127.0.0.1:7301", "`host:port` of the scheduler")
 			fs.IntVar(&o.Replicas, "kv-replicas", 1, "`copies` of the key-value bucket, 1 to 5")
 			fs.StringVar(&o.Instance, "instance", "", "`name` of this replica in the leader's lease; empty makes one up")
 		},
