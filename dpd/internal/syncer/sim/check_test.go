@@ -154,7 +154,7 @@ func (w *world) checkCalm() {
 			continue
 		}
 		name := "I3 served"
-		if c.idle {
+		if c.idle || c.manual {
 			name = "I4 idle"
 			if w.now-c.last > int64(w.opt.est)*1000-5_000 {
 				continue
@@ -166,7 +166,7 @@ func (w *world) checkCalm() {
 				return
 			}
 		}
-		if !c.idle && c.waits != 0 && w.now-c.waits > 3_000 {
+		if !c.idle && !c.manual && c.waits != 0 && w.now-c.waits > 3_000 {
 			w.violate("I3 served conn %d: nothing came through for %d ms", c.id, w.now-c.waits)
 			return
 		}

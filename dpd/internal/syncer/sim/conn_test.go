@@ -29,6 +29,7 @@ type conn struct {
 	udp     bool
 	phase   phase
 	idle    bool
+	manual  bool     // a scenario sends its packets
 	path    [2]*node // by direction
 	next    [2]uint32
 	acked   [2]uint32
@@ -123,7 +124,7 @@ func (c *conn) arrive(p packet, d flow.Direction, out flow.Key) {
 		if c.phase == opening && (c.udp || p.seg.Flags&conntrack.SYN != 0) {
 			w.serverSees(c, at)
 		} else if at != c.reply {
-			if c.udp || p.seg.Flags&conntrack.SYN != 0 {
+			if c.udp && !w.heldAnywhere(c) || p.seg.Flags&conntrack.SYN != 0 {
 				w.serverSees(c, at)
 			} else {
 				// A node that was cut off from the news used the mapping of an earlier life. It must not last.
@@ -255,6 +256,10 @@ func (c *conn) pump() {
 		w.after(300, c.pump)
 		return
 	case established, over:
+	}
+	if c.manual {
+		w.after(500, c.pump)
+		return
 	}
 	if c.idle {
 		if w.now-c.last > int64(w.opt.est)*1000 {

@@ -5,7 +5,7 @@ import (
 	"github.com/holdfast-lb/holdfast/dpd/internal/syncer"
 )
 
-const blocks = 12
+const blocks = 40
 
 // coordinator is the membership service: views, leases, bulk, admission.
 type coordinator struct {

@@ -173,6 +173,9 @@ func (s *shard) act(a *syncer.Action) {
 		if a.Kind == syncer.ActClosed {
 			w.closed[life{flow.Birth(a.Msg.Rec.Birth), flow.Key(a.Msg.Rec.Orig), flow.Key(a.Msg.Rec.Reply)}] = true
 		}
+		if a.Kind == syncer.ActAged {
+			w.total.aged++
+		}
 		if a.Kind == syncer.ActTakenOver {
 			w.total.takenOver++
 		}

@@ -74,7 +74,7 @@ type world struct {
 	closed map[life]bool
 	trace  []string
 	broken string
-	total  struct{ opened, established, closed, idled, lost, takenOver, refused, astray int }
+	total  struct{ opened, established, closed, idled, lost, takenOver, refused, astray, aged int }
 }
 
 func newWorld(seed uint64, opt options) *world {

@@ -1,0 +1,311 @@
+package sim
+
+import (
+	"testing"
+
+	"github.com/holdfast-lb/holdfast/dpd/internal/conntrack"
+	"github.com/holdfast-lb/holdfast/dpd/internal/flow"
+	"github.com/holdfast-lb/holdfast/dpd/internal/syncer"
+)
+
+// scenario is a scripted run. play moves the world; checks run at its end.
+type scenario struct {
+	opt  options
+	play func(w *world)
+}
+
+func (s scenario) run(seed uint64, off syncer.Rules) *world {
+	opt := s.opt
+	opt.off |= off
+	if opt.net.delay == 0 {
+		opt.net.delay = 2
+	}
+	w := newWorld(seed, opt)
+	defer w.close()
+	w.run(1500)
+	s.play(w)
+	return w
+}
+
+// client opens a connection of a client with its sides at two nodes, and waits until it is established.
+func (w *world) client(i int, in, out *node) *conn {
+	w.total.opened++
+	c := &conn{w: w, id: w.total.opened, client: i, path: [2]*node{in, out}, next: [2]uint32{uint32(w.total.opened) * 100_000, 2000}, last: w.now}
+	c.orig, c.bucket = clientKey(i)
+	c.udp = c.orig.Proto() == flow.ProtoUDP
+	w.conns = append(w.conns, c)
+	c.syn()
+	w.after(50, c.pump)
+	w.run(100)
+	if c.phase != established && w.broken == "" {
+		w.violate("conn %d did not come about", c.id)
+	}
+	return c
+}
+
+// quietly stops the traffic of a connection.
+func (c *conn) quietly() *conn {
+	c.manual, c.waits = true, 0
+	return c
+}
+
+// talk lets one end send a packet each 100 ms for a while.
+func (c *conn) talk(d flow.Direction, ms int64) {
+	for t := int64(0); t < ms; t += 100 {
+		c.emit(d, conntrack.ACK, 10)
+		c.w.run(100)
+	}
+}
+
+// finish closes a connection in order, from one side.
+func (c *conn) finish(first flow.Direction) {
+	c.manual, c.first, c.phase, c.step, c.retries = false, first, closing, 0, 0
+	c.close()
+	c.w.run(50)
+	if c.phase != over {
+		c.w.violate("conn %d did not close", c.id)
+	}
+}
+
+// cut stops datagrams one way.
+func (w *world) cut(from, to int, yes bool) {
+	w.net.cut[[2]uint32{uint32(from), uint32(to)}] = yes
+}
+
+// isolate stops all datagrams to a node.
+func (w *world) deafen(n int, yes bool) {
+	for _, o := range w.nodes {
+		if int(o.id) != n {
+			w.cut(int(o.id), n, yes)
+		}
+	}
+}
+
+func (w *world) settle(ms int64) {
+	w.calm()
+	w.run(ms)
+	w.checkCalm()
+}
+
+// expectRecord says what a node must have for a connection.
+func (w *world) expect(n *node, c *conn, want bool) {
+	if got := n.maps(c, flow.Out); got != want {
+		w.violate("node %d has the mapping of conn %d: %v, want %v", n.id, c.id, got, want)
+	}
+}
+
+// noneOf demands that no node holds a live record of the tuples of a connection that is over.
+func (w *world) noneOf(c *conn) {
+	for _, n := range w.living() {
+		n.each(func(x *flow.Session) {
+			if x.Orig == c.orig && x.Reply == c.reply && x.Flags&flow.Tomb == 0 {
+				w.violate("node %d: %s %s lives on", n.id, short(x.Orig, x.Reply), version(x.Birth, x.Term, x.Owner, x.Ver, x.Flags))
+			}
+		})
+	}
+}
+
+// scenarios by name.
+var scenarios = map[string]scenario{
+	// The server's packets pass node 2, whose words do not reach the owner, node 1: that ages what is in use.
+	"an owner that hears nothing ages a flow that is served elsewhere": {
+		options{nodes: 3, clients: 1, est: 40},
+		func(w *world) {
+			c := w.client(0, w.nodes[0], w.nodes[1]).quietly()
+			w.cut(2, 1, true)
+			for w.total.aged == 0 && w.broken == "" {
+				c.talk(flow.Out, 100)
+			}
+			w.run(500)
+			w.cut(2, 1, false)
+			w.settle(30_000)
+		},
+	},
+	// An idle session outlives its owner and ends in time all the same.
+	"an orphan is adopted and ends": {
+		options{nodes: 3, clients: 2, est: 10},
+		func(w *world) {
+			a := w.client(0, w.nodes[0], w.nodes[0]).quietly()
+			b := w.client(1, w.nodes[0], w.nodes[0]).quietly()
+			w.run(500)
+			w.coord.crash(w.nodes[0])
+			w.run(4_000)
+			w.expect(w.nodes[1], a, true)
+			w.expect(w.nodes[2], b, true)
+			w.drainAll()
+		},
+	},
+	// A node that starts again so fast that nobody noticed owns nothing of what its former self did.
+	"a fast restart orphans what the former incarnation owned": {
+		options{nodes: 3, clients: 2, est: 10},
+		func(w *world) {
+			w.client(0, w.nodes[0], w.nodes[0]).quietly()
+			w.client(1, w.nodes[0], w.nodes[0]).quietly()
+			w.run(500)
+			n := w.nodes[0]
+			n.stop()
+			w.coord.join(n)
+			w.run(4_000)
+			w.drainAll()
+		},
+	},
+	// While node 2 hears nothing, a session is closed; node 2 then serves a late packet of it and takes it over.
+	"a takeover does not undo a CLOSE": {
+		options{nodes: 3, clients: 1, est: 120},
+		func(w *world) {
+			c := w.client(0, w.nodes[0], w.nodes[0]).quietly()
+			w.run(500)
+			w.deafen(2, true)
+			w.run(500)
+			c.finish(flow.In)
+			w.run(9_000) // TIME_WAIT ends, CLOSE is told
+			c.phase, c.path[0] = established, w.nodes[1]
+			c.emit(flow.In, conntrack.ACK, 0)
+			w.run(20)
+			c.phase = over
+			w.deafen(2, false)
+			w.run(8_000)
+			w.calm()
+			w.noneOf(c)
+		},
+	},
+	// A node that heard nothing for long brings a session that was closed meanwhile.
+	"a tombstone waits for a member that hears nothing": {
+		options{nodes: 3, clients: 1, est: 120},
+		func(w *world) {
+			c := w.client(0, w.nodes[0], w.nodes[0]).quietly()
+			w.run(500)
+			w.deafen(3, true)
+			c.finish(flow.Out)
+			w.run(40_000)
+			w.deafen(3, false)
+			w.run(20_000)
+			w.calm()
+			w.noneOf(c)
+		},
+	},
+	// A session aged while its client still believes in it; the next packet comes to a node that never knew it.
+	"a query finds an aged session": {
+		options{nodes: 3, clients: 1, est: 5, off: syncer.NoGap},
+		func(w *world) {
+			w.deafen(3, true)
+			c := w.client(0, w.nodes[0], w.nodes[1]).quietly()
+			w.run(7_000)
+			w.deafen(3, false)
+			w.run(1_000)
+			w.expect(w.nodes[2], c, false)
+			c.path = [2]*node{w.nodes[2], w.nodes[2]}
+			c.emit(flow.In, conntrack.ACK, 10)
+			w.run(200)
+			w.expect(w.nodes[2], c, true)
+			if c.last < w.now-200 {
+				w.violate("the packet did not come through")
+			}
+		},
+	},
+	// Takeovers of both sides at the same moment.
+	"two takeovers at once": {
+		options{nodes: 3, clients: 1, est: 120},
+		func(w *world) {
+			c := w.client(0, w.nodes[0], w.nodes[0]).quietly()
+			w.run(500)
+			w.coord.crash(w.nodes[0])
+			c.path = [2]*node{w.nodes[1], w.nodes[2]}
+			w.run(300)
+			c.emit(flow.In, conntrack.ACK, 10)
+			c.emit(flow.Out, conntrack.ACK, 10)
+			w.run(100)
+			w.settle(2_000)
+			w.total.takenOver++
+		},
+	},
+	// A connection whose client gave up opens again from the same port.
+	"a SYN on an established session is a new birth": {
+		options{nodes: 3, clients: 1, est: 120},
+		func(w *world) {
+			c := w.client(0, w.nodes[0], w.nodes[0]).quietly()
+			w.run(500)
+			w.deafen(2, true)
+			w.run(400)
+			// Node 2 still has the first session when node 1 closes it, and takes it over for the second.
+			c.finish(flow.In)
+			w.run(9_000)
+			d := w.client(0, w.nodes[1], w.nodes[1]).quietly()
+			w.deafen(2, false)
+			w.run(5_000)
+			w.settle(10_000)
+			for _, n := range w.living() {
+				w.expect(n, d, true)
+			}
+		},
+	},
+	// What one lost datagram told is there again at once, not at the next digest.
+	"lost datagrams are sent again within 200 ms": {
+		options{nodes: 3, clients: 8, est: 120, net: net{loss: 0.3, delay: 2}},
+		func(w *world) {
+			for i := range 8 {
+				w.client(i, w.nodes[0], w.nodes[0]).quietly()
+			}
+			w.net.loss = 0
+			w.run(300)
+			w.checkCalm()
+		},
+	},
+	// A lower life of a tuple comes late: its sender must learn of the higher one.
+	"who brings a lower birth learns of the higher": {
+		options{nodes: 3, clients: 1, est: 120},
+		func(w *world) {
+			w.deafen(1, true)
+			w.deafen(2, true)
+			a := w.client(0, w.nodes[0], w.nodes[0]).quietly()
+			w.run(300)
+			a.end("moved on")
+			b := w.client(0, w.nodes[1], w.nodes[1]).quietly()
+			w.run(300)
+			w.deafen(1, false)
+			w.deafen(2, false)
+			w.run(3_000)
+			w.expect(w.nodes[0], b, true)
+			w.settle(15_000)
+		},
+	},
+	// A member that lost everything else is repaired by digests alone.
+	"digests find what messages missed": {
+		options{nodes: 3, clients: 6, est: 120, off: syncer.NoGap},
+		func(w *world) {
+			w.deafen(3, true)
+			for i := range 6 {
+				w.client(i, w.nodes[i%2], w.nodes[i%2]).quietly()
+			}
+			w.run(1000)
+			w.deafen(3, false)
+			w.settle(15_000)
+		},
+	},
+	// Node 1's owner died; node 3 alone has what it owned, and nobody's own records are concerned.
+	"digests cover what nobody present owns": {
+		options{nodes: 4, clients: 1, est: 120, off: syncer.NoGap},
+		func(w *world) {
+			w.cut(1, 3, true)
+			w.cut(1, 4, true)
+			c := w.client(0, w.nodes[0], w.nodes[0]).quietly()
+			w.run(200)
+			w.coord.crash(w.nodes[0])
+			w.run(20_000)
+			w.settle(1_000)
+			w.expect(w.nodes[2], c, true)
+		},
+	},
+}
+
+func TestScenarios(t *testing.T) {
+	for name, s := range scenarios {
+		t.Run(name, func(t *testing.T) {
+			for seed := uint64(1); seed <= 5; seed++ {
+				if w := s.run(seed, 0); w.broken != "" {
+					t.Fatalf("seed %d: %s\n%s", seed, w.broken, w.tail(*tail))
+				}
+			}
+		})
+	}
+}
