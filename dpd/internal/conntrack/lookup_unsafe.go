@@ -10,13 +10,16 @@ import (
 // BurstMax is how many keys go through the stages of LookupBatch together.
 const BurstMax = 64
 
+// group is how many lines are asked for at once, so that the work on the next group overlaps with their coming.
+const group = 16
+
 // burst is the scratch of LookupBatch: what one stage leaves for the next. Offsets are in bytes from the start of a region,
 // multiples of 64.
 type burst struct {
 	hash   [BurstMax]uint64
 	bucket [BurstMax]uint64 // offset of the bucket
 	record [BurstMax]uint64 // offset of the record
-	away   [BurstMax]uint64 // offsets of the other buckets of those in wait
+	away   [BurstMax]uint64 // offsets of the other buckets, then of the records, of those in wait
 	wait   [BurstMax]uint8  // keys that aren't in their home bucket, which has entries elsewhere
 }
 
@@ -24,7 +27,7 @@ type burst struct {
 func at[T any](base unsafe.Pointer, off uint64) *T { return (*T)(unsafe.Add(base, off)) }
 
 // LookupBatch looks up keys into out, which must be as long; 0 means not found. Afterwards the records found are in the
-// cache or on their way.
+// cache or on their way. Of IPv4 keys the last three address words must be 0, as they are in every valid one.
 func (t *Table) LookupBatch(keys []flow.Key, out []Ref) {
 	out = out[:len(keys)]
 	for len(keys) > BurstMax {
@@ -50,29 +53,36 @@ func (t *Table) lookup(keys []flow.Key, out []Ref) {
 		home, _ := bits.Mul64(hi^lo, n)
 		b.hash[i&(BurstMax-1)] = hi ^ lo
 		b.bucket[i&(BurstMax-1)] = home * 64
+		if i%group == group-1 {
+			prefetch(buckets, &b.bucket[(i-group+1)&(BurstMax-1)], group)
+		}
 	}
-	prefetch(buckets, &b.bucket[0], len(keys))
+	if rest := len(keys) % group; rest > 0 {
+		prefetch(buckets, &b.bucket[(len(keys)-rest)&(BurstMax-1)], rest)
+	}
 	waiting := 0
 	for i := range out {
 		bk := at[bucket](buckets, b.bucket[i&(BurstMax-1)])
 		m := bk.match(fingerprint(b.hash[i&(BurstMax-1)]))
-		if m == 0 {
-			out[i] = 0
-			b.record[i&(BurstMax-1)] = 0
-			if bk.over != 0 {
-				b.wait[waiting&(BurstMax-1)] = uint8(i)
-				waiting++
-			}
-			continue
+		var ref Ref
+		if m != 0 {
+			ref = bk.ref[slotOf(m)]
+		} else if bk.over != 0 {
+			b.wait[waiting&(BurstMax-1)] = uint8(i)
+			waiting++
 		}
-		ref := bk.ref[slotOf(m)]
 		out[i] = ref
 		b.record[i&(BurstMax-1)] = uint64(ref>>1) * 64
+		if i%group == group-1 {
+			prefetch(records, &b.record[(i-group+1)&(BurstMax-1)], group)
+		}
+	}
+	if rest := len(keys) % group; rest > 0 {
+		prefetch(records, &b.record[(len(keys)-rest)&(BurstMax-1)], rest)
 	}
 	if waiting > 0 {
 		t.lookupAway(out, b.wait[:waiting])
 	}
-	prefetch(records, &b.record[0], len(keys))
 	for i, ref := range out {
 		k := &keys[i]
 		r := at[record](records, b.record[i&(BurstMax-1)])
@@ -80,9 +90,9 @@ func (t *Table) lookup(keys []flow.Key, out []Ref) {
 		var diff uint64
 		switch {
 		case k.Meta&0xff == flow.IPv4:
-			diff = r.addr[d] ^ k.Addr[0] | (uint64(r.ports[d])<<32 | uint64(r.proto)<<8 | flow.IPv4) ^ k.Meta | uint64(r.kind&kindWide)
+			diff = (r.addr[d] ^ k.Addr[0]) | ((uint64(r.ports[d])<<32 | uint64(r.proto)<<8 | flow.IPv4) ^ k.Meta) | uint64(r.kind&kindWide)
 		case r.kind>>d&1 != 0:
-			diff = t.paths.all[r.ports[0]].differs(r, d, k) | uint64(r.proto) ^ k.Meta>>8&0xff
+			diff = t.paths.all[r.ports[0]].differs(r, d, k) | (uint64(r.proto) ^ k.Meta>>8&0xff)
 		default:
 			diff = 1
 		}
@@ -99,7 +109,7 @@ func (t *Table) fetchBuckets(a, b uint64) {
 	prefetch(unsafe.Pointer(unsafe.SliceData(t.ix.bucket)), &off[0], len(off))
 }
 
-// lookupAway matches the waiting keys in their other buckets.
+// lookupAway matches the waiting keys in their other buckets and prefetches the records.
 func (t *Table) lookupAway(out []Ref, wait []uint8) {
 	b := &t.burst
 	buckets := unsafe.Pointer(unsafe.SliceData(t.ix.bucket))
@@ -110,12 +120,13 @@ func (t *Table) lookupAway(out []Ref, wait []uint8) {
 	prefetch(buckets, &b.away[0], len(wait))
 	for j, i := range wait {
 		bk := at[bucket](buckets, b.away[j&(BurstMax-1)])
-		m := bk.match(fingerprint(b.hash[i&(BurstMax-1)]))
-		if m == 0 {
-			continue
+		b.away[j&(BurstMax-1)] = 0
+		if m := bk.match(fingerprint(b.hash[i&(BurstMax-1)])); m != 0 {
+			ref := bk.ref[slotOf(m)]
+			out[i] = ref
+			b.record[i&(BurstMax-1)] = uint64(ref>>1) * 64
+			b.away[j&(BurstMax-1)] = uint64(ref>>1) * 64
 		}
-		ref := bk.ref[slotOf(m)]
-		out[i] = ref
-		b.record[i&(BurstMax-1)] = uint64(ref>>1) * 64
 	}
+	prefetch(unsafe.Pointer(unsafe.SliceData(t.rec)), &b.away[0], len(wait))
 }

@@ -212,6 +212,9 @@ func checkEmpty(t *testing.T, tab *Table) {
 			t.Fatalf("bucket %d of an empty table: %+v", i, *b)
 		}
 	}
+	if len(tab.paths.byKey) != 0 {
+		t.Fatalf("%d paths of an empty table", len(tab.paths.byKey))
+	}
 	if st := tab.Stats(); st.V4+st.V6+st.Embryonic+st.SoftTombs+st.HardTombs+st.ReplyOnly != 0 || st.Owners != 1 {
 		t.Fatalf("an empty table counts %+v", st)
 	}
@@ -292,4 +295,37 @@ func TestTwoTablesHashDifferently(t *testing.T) {
 	if a == b || a.hash(&k) == b.hash(&k) {
 		t.Error("the hash has no secret")
 	}
+}
+
+// With a secret of zeros every key whose first and third address word are 0 has the hash 0: all share one bucket and
+// one fingerprint, and the keys alone tell them apart.
+func TestSessionsWithOneFingerprintAreToldApart(t *testing.T) {
+	tab := newTable(t, Config{CapacityV4: 20, CapacityV6: 20})
+	tab.secret = secret{}
+	m := &model{sess: map[flow.Handle]*flow.Session{}, byKey: map[flow.Key]Ref{}, room: [2]int{20, 20}}
+	var misses []flow.Key
+	for i := range uint64(7) { // 14 entries in 16 slots
+		s := tcp4(t)
+		s.Timeout, s.Flags = 30, 0
+		const meta = flow.ProtoTCP << 8
+		s.Orig = flow.Key{Meta: i<<48 | 80<<32 | meta | flow.IPv4}
+		s.Reply = flow.Key{Meta: 81<<48 | i<<32 | meta | flow.IPv4}
+		if i%2 == 0 {
+			s.Orig = flow.Key{Addr: [4]uint64{0, i, 0, 7}, Meta: 80<<32 | meta | flow.IPv6}
+			s.Reply = flow.Key{Addr: [4]uint64{0, 8, 0, i}, Meta: 80<<32 | meta | flow.IPv6}
+		}
+		h, err := tab.Insert(s)
+		if err != nil {
+			t.Fatal(err)
+		}
+		m.put(h, s)
+		for _, k := range []flow.Key{s.Orig, s.Reply} {
+			for _, o := range []flow.Key{{Meta: k.Meta ^ 1<<40}, {Meta: k.Meta ^ 2}, {Addr: [4]uint64{0, k.Addr[1] ^ 64, 0, k.Addr[3]}, Meta: k.Meta}, {Addr: k.Addr, Meta: k.Meta ^ (flow.ProtoTCP^flow.ProtoUDP)<<8}} {
+				if _, ok := m.byKey[o]; !ok && (o.Family() == flow.IPv6 || o.Addr[1] == 0) {
+					misses = append(misses, o)
+				}
+			}
+		}
+	}
+	checkAll(t, tab, m, misses)
 }

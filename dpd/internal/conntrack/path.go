@@ -117,5 +117,5 @@ func (p *path) differs(r *record, d Ref, k *flow.Key) uint64 {
 	dst := &p.addr[d<<1&2]
 	own := uint32(0xffff0000) >> (d << 4 & 16) // which port is the record's: the client's, or the local one
 	ports := r.ports[1]&own | p.ports&^own
-	return src0 ^ k.Addr[0] | src1 ^ k.Addr[1] | dst[0] ^ k.Addr[2] | dst[1] ^ k.Addr[3] | uint64(ports) ^ k.Meta>>32
+	return (src0 ^ k.Addr[0]) | (src1 ^ k.Addr[1]) | (dst[0] ^ k.Addr[2]) | (dst[1] ^ k.Addr[3]) | (uint64(ports) ^ k.Meta>>32)
 }

@@ -25,7 +25,8 @@ type Config struct {
 	CapacityV4    int // sessions with IPv4 on both sides
 	CapacityV6    int // sessions with IPv6 on at least one side
 	CapacityExtra int // sessions that may have an Extra; 0 = none
-	// Load is the share of index slots in use when the table is full, 0.3 to 0.95; 0 = 0.85.
+	// Load is the share of index slots in use when the table is full, 0.3 to 0.95; 0 = 0.75. Above it more entries miss
+	// their home bucket, which costs a look-up another cache line: 4 % of them at 0.75, 7 % at 0.85.
 	Load float64
 	// Timeouts of services without override; nil = DefaultTimeouts.
 	Timeouts *Timeouts
@@ -79,7 +80,7 @@ func New(c Config) (*Table, error) {
 			c.CapacityV4, c.CapacityV6, c.CapacityExtra, MaxCapacity)
 	}
 	if c.Load == 0 {
-		c.Load = 0.85
+		c.Load = 0.75
 	}
 	if !(c.Load >= 0.3 && c.Load <= 0.95) {
 		return nil, fmt.Errorf("conntrack: index load %v: want 0.3 to 0.95", c.Load)

@@ -94,7 +94,12 @@ func TestSessionComesBackAsItWasPutIn(t *testing.T) {
 	}
 	dr := tcp4(t)
 	dr.Mode, dr.Reply = flow.DR, flow.Key{}
+	nat := tcp6(t)
+	nat.Mode, nat.Reply = flow.NAT, key(t, flow.ProtoTCP, "[fd00::1]:8080", "[2001:db8::1]:40001")
+	nat46 := tcp4(t)
+	nat46.Reply = tcp6(t).Reply
 	for name, s := range map[string]*flow.Session{
+		"ipv6 back to the client": full(nat), "ipv4 to ipv6": full(nat46),
 		"ipv4": full(tcp4(t)), "ipv6": full(tcp6(t)), "ipv6 to ipv4": full(nat64(t)), "icmpv6 to icmp": icmp64(t), "without reply tuple": dr,
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -110,6 +115,11 @@ func TestSessionComesBackAsItWasPutIn(t *testing.T) {
 			got := flow.Session{Idle: 99, Flags: 0xff}
 			if tab.Load(h, &got); got != *s {
 				t.Fatalf("got  %+v\nwant %+v", got, *s)
+			}
+			refs := make([]Ref, 2)
+			tab.LookupBatch([]flow.Key{s.Orig, s.Reply}, refs)
+			if refs[0] != MakeRef(h, flow.In) || (s.Reply != flow.Key{}) && refs[1] != MakeRef(h, flow.Out) {
+				t.Errorf("a burst finds %v", refs)
 			}
 			if g, d, ok := tab.Find(&s.Orig); !ok || g != h || d != flow.In {
 				t.Errorf("original tuple finds %d %d %v", g, d, ok)
@@ -137,6 +147,44 @@ func TestSessionComesBackAsItWasPutIn(t *testing.T) {
 			}
 			if err := tab.Update(h, s); !errors.Is(err, ErrGone) {
 				t.Errorf("update of a removed record: %v", err)
+			}
+		})
+	}
+}
+
+func TestKeysThatAlmostMatchDoNot(t *testing.T) {
+	tab := newTable(t, Config{CapacityV4: 10, CapacityV6: 10})
+	for name, s := range map[string]*flow.Session{"ipv4": tcp4(t), "ipv6": tcp6(t), "icmpv6 to icmp": icmp64(t)} {
+		t.Run(name, func(t *testing.T) {
+			h, err := tab.Insert(s)
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer tab.Remove(h)
+			for d, k := range []flow.Key{s.Orig, s.Reply} {
+				if !tab.matches(MakeRef(h, flow.Direction(d)), &k) {
+					t.Errorf("%v doesn't match itself", k)
+				}
+				for bit := range 320 {
+					if k.Family() == flow.IPv4 && bit >= 64 && bit < 256 {
+						continue // always zero
+					}
+					w := k
+					if bit < 256 {
+						w.Addr[bit/64] ^= 1 << (bit % 64)
+					} else {
+						w.Meta ^= 1 << (bit - 256)
+					}
+					if tab.matches(MakeRef(h, flow.Direction(d)), &w) {
+						t.Errorf("bit %d of tuple %d doesn't count", bit, d)
+					}
+					if r := tab.at(h); bit < 256 && w.Family() == flow.IPv6 && tab.paths.all[r.ports[0]].differs(r, Ref(d), &w) == 0 {
+						t.Errorf("bit %d of tuple %d doesn't count in a burst", bit, d)
+					}
+				}
+			}
+			if tab.matches(0, &s.Orig) {
+				t.Error("no record matches")
 			}
 		})
 	}
