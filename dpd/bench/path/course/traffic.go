@@ -1,0 +1,190 @@
+package course
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"net/netip"
+	"time"
+
+	"github.com/holdfast-lb/holdfast/dpd/internal/checksum"
+	"github.com/holdfast-lb/holdfast/dpd/internal/flow"
+	"github.com/holdfast-lb/holdfast/dpd/internal/packet"
+	"github.com/holdfast-lb/holdfast/dpd/internal/port"
+)
+
+// write puts a TCP frame of 64 bytes with the tuple k into b.
+func (c *Course) write(b []byte, k *flow.Key, seq, ack uint32, flags uint8) {
+	at := packet.PutEthernet(b, c.mac, peers, 0, packet.EtherTypeIPv4)
+	packet.PutIPv4(b[at:], packet.ProtoTCP, 64, k.Addr[0], frame-at-packet.IPv4Size)
+	t := b[at+packet.IPv4Size : frame]
+	packet.PutTCP(t, uint32(k.Meta>>32), seq, ack, flags, 512)
+	clear(t[packet.TCPSize:])
+	packet.TCP(t).SetChecksum(checksum.PseudoIPv4(k.Addr[0], packet.ProtoTCP, len(t)).Bytes(t).Checksum())
+}
+
+// known makes a packet the next one of the order.
+func (c *Course) known(data []byte) {
+	if c.next == len(c.order) {
+		c.next = 0
+	}
+	copy(data[:frame], c.order[c.next:c.next+frame])
+	c.next += frame
+}
+
+// opening makes a packet the SYN of a client that was never there.
+func (c *Course) opening(data []byte) {
+	src := client(c.fresh)
+	c.fresh++
+	k := flow.Key{Addr: [4]uint64{src&^0xffffffff | 0xc6336401}, Meta: src<<48 | 80<<32 | flow.ProtoTCP<<8 | flow.IPv4}
+	c.write(data[:frame], &k, 1, 0, packet.SYN)
+}
+
+var (
+	errFull  = errors.New("course: a ring is full")
+	errEmpty = errors.New("course: the pool is empty")
+)
+
+// Start fills the rings with packets of known sessions, or of new clients.
+func (c *Course) Start(fresh bool) error {
+	c.feed = c.known
+	if fresh {
+		c.feed = c.opening
+	}
+	var b port.Batch
+	for i := range laps * inputs {
+		for range port.BurstMax {
+			p, ok := c.cfg.Pool.Alloc(frame)
+			if !ok {
+				return errEmpty
+			}
+			c.feed(p.Data)
+			b.Push(p)
+		}
+		if c.cfg.Port.Tx(i%inputs, &b) != port.BurstMax {
+			return errFull
+		}
+	}
+	return nil
+}
+
+// Lap lets the worker turn once for a burst of each ring, and returns how long that took.
+func (c *Course) Lap() time.Duration {
+	start := time.Now()
+	for q := range c.queues {
+		c.Worker.SetRx(0, c.queues[q])
+		c.Worker.Turn()
+	}
+	return time.Since(start)
+}
+
+// Straight is Lap with something else in the worker's place: receive, f, send.
+func (c *Course) Straight(f func(*port.Batch)) time.Duration {
+	var b port.Batch
+	start := time.Now()
+	for q := range c.queues {
+		c.cfg.Port.Rx(q, &b)
+		f(&b)
+		c.cfg.Port.Tx(inputs, &b)
+	}
+	return time.Since(start)
+}
+
+// Feed takes what came out, makes new traffic of it and puts that into the rings. It returns how many packets had come out.
+// What the host part asks its neighbours is answered.
+func (c *Course) Feed() (n int, err error) {
+	var in, out port.Batch
+	q := 0
+	for c.cfg.Port.Rx(inputs, &in) > 0 {
+		for i := range in.N {
+			p := in.Pkt[i]
+			if binary.BigEndian.Uint16(p.Data[12:]) == packet.EtherTypeARP {
+				answer(p.Data)
+			} else {
+				c.feed(p.Data)
+				n++
+			}
+			if out.Push(p); out.N < port.BurstMax {
+				continue
+			}
+			if c.cfg.Port.Tx(q%inputs, &out) != port.BurstMax {
+				return n, errFull
+			}
+			q++
+		}
+	}
+	if sent := out.N; sent > 0 && c.cfg.Port.Tx(q%inputs, &out) != sent {
+		return n, errFull
+	}
+	return n, nil
+}
+
+// answer turns an ARP request into its reply.
+func answer(data []byte) {
+	eth, a := packet.Ethernet(data), packet.ARP(data[packet.EthernetSize:])
+	asker, ip, target := a.SenderMAC(), a.SenderIP(), a.TargetIP()
+	eth.SetDst(asker)
+	eth.SetSrc(peers)
+	packet.PutARP(a, packet.ARPReply, peers, target, asker, ip)
+}
+
+// introduce lets every neighbour ask for an address of ours, by which the host part learns them.
+func (c *Course) introduce() error {
+	var b port.Batch
+	ask := func(from, to netip.Addr) error {
+		p, ok := c.cfg.Pool.Alloc(frame)
+		if !ok {
+			return errEmpty
+		}
+		packet.PutEthernet(p.Data, c.mac, peers, 0, packet.EtherTypeARP)
+		packet.PutARP(p.Data[packet.EthernetSize:], packet.ARPRequest, peers, from.As4(), [6]byte{}, to.As4())
+		b.Push(p)
+		if c.cfg.Port.Tx(0, &b) != 1 {
+			return errFull
+		}
+		c.Worker.SetRx(0, c.queues[0])
+		c.Worker.Turn()
+		for c.cfg.Port.Rx(inputs, &b) > 0 {
+			c.cfg.Pool.Free(&b)
+		}
+		return nil
+	}
+	if err := ask(gateway, outside.Addr()); err != nil {
+		return err
+	}
+	for i := range c.servers {
+		if err := ask(c.servers[i].Addr.Addr(), inside.Addr()); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// Warm runs laps and fails if not every packet comes out again.
+func (c *Course) Warm() error {
+	lost := 0
+	for range 4 * laps {
+		c.Lap()
+		n, err := c.Feed()
+		if err != nil {
+			return err
+		}
+		if n != Lap {
+			lost++
+		}
+	}
+	if lost > laps { // an ARP packet takes the place of another in a burst
+		return fmt.Errorf("course: in %d of %d laps packets did not come out", lost, 4*laps)
+	}
+	return nil
+}
+
+// Drain gives all packets of the rings back.
+func (c *Course) Drain() {
+	var b port.Batch
+	for q := range Queues {
+		for c.cfg.Port.Rx(q, &b) > 0 {
+			c.cfg.Pool.Free(&b)
+		}
+	}
+}
