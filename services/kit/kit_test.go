@@ -242,15 +242,23 @@ func TestTogetherEndsAllWithTheFirstAndKeepsItsError(t *testing.T) {
 }
 
 func TestRunServesOverTLSUntilItsContextEnds(t *testing.T) {
-	bus, err := natsd.Start(natsd.Config{Dir: t.TempDir()})
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer bus.Close()
 	ca, err := pki.NewCA(time.Now())
 	if err != nil {
 		t.Fatal(err)
 	}
+	leaf, err := ca.Issue(pki.Identity{Role: pki.RoleService, Name: "bus"}, time.Now())
+	if err != nil {
+		t.Fatal(err)
+	}
+	busCreds, err := pki.New(ca.CertPEM(), leaf)
+	if err != nil {
+		t.Fatal(err)
+	}
+	bus, err := natsd.Start(natsd.Config{Dir: t.TempDir(), TLS: busCreds.Server()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer bus.Close()
 	f, err := ca.IssueTo(t.TempDir(), pki.Identity{Role: pki.RoleService, Name: "probe"}, time.Now())
 	if err != nil {
 		t.Fatal(err)

@@ -12,6 +12,7 @@ import (
 	"net/http"
 	"os"
 	"os/signal"
+	"strings"
 	"syscall"
 	"time"
 
@@ -80,7 +81,7 @@ func run(ctx context.Context, name string, p Process, args []string, stderr io.W
 	fs := flag.NewFlagSet(name, flag.ContinueOnError)
 	fs.SetOutput(stderr)
 	fs.StringVar(&o.config, "config", "", "YAML `file` whose keys are the names of these flags; flags given here win")
-	fs.StringVar(&o.natsURL, "nats-url", nats.DefaultURL, "`URL` of NATS, several separated by commas")
+	fs.StringVar(&o.natsURL, "nats-url", nats.DefaultURL, "`URL` of NATS, several separated by commas; tls:// uses the certificate; a URL with a password belongs into the configuration file")
 	fs.StringVar(&o.listen, "listen", "127.0.0.1:0", "`host:port` of the gRPC server")
 	fs.StringVar(&o.metricsListen, "metrics-listen", "", "`host:port` of /metrics and /healthz in clear; empty serves neither")
 	fs.StringVar(&o.tls.CA, "tls-ca", "", "PEM `file` of the authority")
@@ -127,7 +128,11 @@ func serve(ctx context.Context, name string, p Process, o options, log *slog.Log
 		}
 		env.Creds, cfg.TLS = creds, creds.Server()
 	}
-	nc, err := ConnectNATS(o.natsURL, name, log)
+	var natsOpts []nats.Option
+	if env.Creds != nil && strings.HasPrefix(o.natsURL, "tls://") {
+		natsOpts = append(natsOpts, nats.Secure(env.Creds.Client(pki.RoleService)))
+	}
+	nc, err := ConnectNATS(o.natsURL, name, log, natsOpts...)
 	if err != nil {
 		return err
 	}
@@ -201,13 +206,13 @@ func NewLogger(w io.Writer, format, level string) (*slog.Logger, error) {
 }
 
 // ConnectNATS connects, and keeps trying for ever when the first try fails: a service whose bus is away waits for it.
-func ConnectNATS(url, name string, log *slog.Logger) (*nats.Conn, error) {
-	nc, err := nats.Connect(url,
+func ConnectNATS(url, name string, log *slog.Logger, opts ...nats.Option) (*nats.Conn, error) {
+	opts = append([]nats.Option{
 		nats.Name(name),
 		nats.RetryOnFailedConnect(true),
 		nats.MaxReconnects(-1),
-		nats.ReconnectWait(250*time.Millisecond),
-		nats.PingInterval(5*time.Second),
+		nats.ReconnectWait(250 * time.Millisecond),
+		nats.PingInterval(5 * time.Second),
 		nats.MaxPingsOutstanding(2),
 		nats.DisconnectErrHandler(func(_ *nats.Conn, err error) { log.Warn("NATS is away", "error", err) }),
 		nats.ReconnectHandler(func(c *nats.Conn) { log.Info("NATS is back", "url", c.ConnectedUrlRedacted()) }),
@@ -218,7 +223,8 @@ func ConnectNATS(url, name string, log *slog.Logger) (*nats.Conn, error) {
 			}
 			log.Warn("NATS error", "subject", subject, "error", err)
 		}),
-	)
+	}, opts...)
+	nc, err := nats.Connect(url, opts...)
 	if err != nil {
 		return nil, fmt.Errorf("connect to NATS: %w", err)
 	}

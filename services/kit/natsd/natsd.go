@@ -1,11 +1,21 @@
 // Package natsd runs a NATS server with JetStream inside the process: the bus and store of a single machine, and of tests.
+//
+// Whoever connects without a name may follow events and publish those of data planes, and nothing else: desired state and
+// membership lie in JetStream, and who can write there rules the cluster. Services connect with the secret that URL holds.
 package natsd
 
 import (
+	"crypto/rand"
+	"crypto/tls"
 	"errors"
 	"fmt"
+	"io/fs"
 	"net"
+	"net/url"
+	"os"
+	"path/filepath"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/nats-io/nats-server/v2/server"
@@ -24,11 +34,23 @@ type Config struct {
 	Name string
 	// MaxStore bounds JetStream's files in bytes; 0 means 1 GiB.
 	MaxStore int64
+	// TLS asks clients for TLS; nil serves in clear.
+	TLS *tls.Config
+}
+
+// serviceUser is the user with all rights.
+const serviceUser = "holdfast"
+
+// anyone is what a client without a name may do.
+var anyone = &server.Permissions{
+	Subscribe: &server.SubjectPermission{Allow: []string{"holdfast.v1.>"}},
+	Publish:   &server.SubjectPermission{Allow: []string{"holdfast.v1.session.>", "holdfast.v1.sync.>"}},
 }
 
 // Server is a running embedded server.
 type Server struct {
-	s *server.Server
+	s      *server.Server
+	secret string
 }
 
 // Start runs a server until Close. It installs no signal handlers and writes no log of its own.
@@ -53,7 +75,20 @@ func Start(cfg Config) (*Server, error) {
 	if cfg.MaxStore == 0 {
 		cfg.MaxStore = 1 << 30
 	}
+	secret, err := openSecret(cfg.Dir)
+	if err != nil {
+		return nil, err
+	}
 	opts := &server.Options{
+		Users: []*server.User{
+			{Username: serviceUser, Password: secret},
+			{Username: "anyone", Password: rand.Text(), Permissions: anyone},
+		},
+		NoAuthUser:         "anyone",
+		TLSConfig:          cfg.TLS,
+		TLS:                cfg.TLS != nil,
+		TLSVerify:          cfg.TLS != nil,
+		TLSTimeout:         5,
 		ServerName:         cfg.Name,
 		Host:               host,
 		Port:               int(port),
@@ -91,11 +126,50 @@ func Start(cfg Config) (*Server, error) {
 		s.WaitForShutdown()
 		return nil, err
 	}
-	return &Server{s: s}, nil
+	return &Server{s: s, secret: secret}, nil
 }
 
-// URL is where clients connect.
-func (s *Server) URL() string { return s.s.ClientURL() }
+// openSecret reads the services' password, and makes it first if there is none.
+func openSecret(dir string) (string, error) {
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return "", fmt.Errorf("natsd: %w", err)
+	}
+	path := filepath.Join(dir, "secret")
+	f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
+	if err == nil {
+		_, err = f.WriteString(rand.Text())
+		if cerr := f.Close(); err == nil {
+			err = cerr
+		}
+		if err != nil {
+			os.Remove(path) // half a secret would be kept for ever
+			return "", fmt.Errorf("natsd: store the secret: %w", err)
+		}
+	} else if !errors.Is(err, fs.ErrExist) {
+		return "", fmt.Errorf("natsd: store the secret: %w", err)
+	}
+	b, err := os.ReadFile(path)
+	if err != nil {
+		return "", fmt.Errorf("natsd: read the secret: %w", err)
+	}
+	if len(b) < 16 || len(b) > 256 || strings.ContainsAny(string(b), "\r\n\x00") {
+		return "", fmt.Errorf("natsd: %s holds no secret", path)
+	}
+	return string(b), nil
+}
+
+// URL is where services connect. It holds their secret.
+func (s *Server) URL() string {
+	u, err := url.Parse(s.s.ClientURL())
+	if err != nil {
+		return s.s.ClientURL()
+	}
+	u.User = url.UserPassword(serviceUser, s.secret)
+	return u.String()
+}
+
+// EventsURL is where anyone may follow events. It holds no secret.
+func (s *Server) EventsURL() string { return s.s.ClientURL() }
 
 // Close stops the server and returns when its files are closed.
 func (s *Server) Close() {

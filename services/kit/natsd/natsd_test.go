@@ -4,7 +4,9 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
+	"time"
 
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
@@ -68,5 +70,67 @@ func TestStartRefusesWhatCannotWork(t *testing.T) {
 			s.Close()
 			t.Errorf("%s: it started", name)
 		}
+	}
+}
+
+func TestOnlyServicesReachTheStoreAndAnyoneFollowsEvents(t *testing.T) {
+	s, err := Start(Config{Dir: t.TempDir()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	dial := func(url string) *nats.Conn {
+		t.Helper()
+		nc, err := nats.Connect(url, nats.ErrorHandler(func(*nats.Conn, *nats.Subscription, error) {}))
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(nc.Close)
+		return nc
+	}
+	service, anyone := dial(s.URL()), dial(s.EventsURL())
+	events, err := anyone.SubscribeSync("holdfast.v1.>")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := anyone.Flush(); err != nil {
+		t.Fatal(err)
+	}
+	all, err := service.SubscribeSync(">")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := service.Flush(); err != nil {
+		t.Fatal(err)
+	}
+	for _, subject := range []string{"$KV.services.service.web", "$JS.API.STREAM.PURGE.KV_services", "holdfast.v1.node.a.REMOVED", "holdfast.v1.backend.web.DOWN", "holdfast.v1.session.a.created"} {
+		if err := anyone.Publish(subject, nil); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := anyone.Flush(); err != nil {
+		t.Fatal(err)
+	}
+	for name, sub := range map[string]*nats.Subscription{"service": all, "anyone": events} {
+		if m, err := sub.NextMsg(5 * time.Second); err != nil || m.Subject != "holdfast.v1.session.a.created" {
+			t.Errorf("%s got %v, %v", name, m, err)
+		}
+	}
+	if spy, err := anyone.SubscribeSync("$KV.>"); err == nil {
+		if err := anyone.Flush(); err != nil {
+			t.Fatal(err)
+		}
+		if err := service.Publish("$KV.services.service.web", []byte("x")); err != nil {
+			t.Fatal(err)
+		}
+		if err := service.Flush(); err != nil {
+			t.Fatal(err)
+		}
+		if m, err := spy.NextMsg(50 * time.Millisecond); err == nil {
+			t.Errorf("anyone saw %s", m.Subject)
+		}
+	}
+	if _, err := nats.Connect(strings.Replace(s.URL(), s.secret, "wrong-secret-wrong", 1)); err == nil {
+		t.Error("a wrong secret connects")
 	}
 }

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net/netip"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -207,7 +208,7 @@ func TestStoreThatIsAwayIsUnavailableAndComesBack(t *testing.T) {
 	}
 	dir := t.TempDir()
 	bus := startBus(t, dir, "")
-	url := bus.URL()
+	url, address := bus.URL(), strings.TrimPrefix(bus.EventsURL(), "nats://")
 	js := connect(t, url)
 	s, _ := startStore(t, js)
 	if _, err := create(s, "a", 1); err != nil {
@@ -225,7 +226,7 @@ func TestStoreThatIsAwayIsUnavailableAndComesBack(t *testing.T) {
 	if services(s) != 1 {
 		t.Error("the state can't be read while the bus is away")
 	}
-	startBus(t, dir, url[len("nats://"):])
+	startBus(t, dir, address)
 	other, _ := startStore(t, connect(t, url))
 	if _, err := create(other, "c", 3); err != nil {
 		t.Fatal(err)
