@@ -25,7 +25,7 @@ var mutants = []struct {
 	{"one clock for birth and takeover", syncer.OneClock, "a takeover does not undo a CLOSE"},
 	{"tombstone collected by time alone", syncer.CollectByTime, "a tombstone waits for a member that hears nothing"},
 	{"query blind to soft tombstones", syncer.QueryBlindToSoft, "a query finds an aged session"},
-	{"the loser of a tuple is not told", syncer.SilentLoser, "a tombstone waits for a member that hears nothing"},
+	{"the loser of a tuple is not told", syncer.SilentLoser, "a member that missed a CLOSE learns of it from digests"},
 	{"lost datagrams are not asked for", syncer.NoGap, "lost datagrams are sent again within 200 ms"},
 }
 

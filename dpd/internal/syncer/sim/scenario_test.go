@@ -164,8 +164,7 @@ var scenarios = map[string]scenario{
 			w.run(20)
 			c.phase = over
 			w.deafen(2, false)
-			w.run(8_000)
-			w.calm()
+			w.run(3_000)
 			w.noneOf(c)
 		},
 	},
@@ -178,6 +177,21 @@ var scenarios = map[string]scenario{
 			w.deafen(3, true)
 			c.finish(flow.Out)
 			w.run(40_000)
+			w.deafen(3, false)
+			w.run(20_000)
+			w.calm()
+			w.noneOf(c)
+		},
+	},
+	// The CLOSE is lost and not asked for: whoever lists the session must be answered with it.
+	"a member that missed a CLOSE learns of it from digests": {
+		options{nodes: 3, clients: 1, est: 120, off: syncer.NoGap},
+		func(w *world) {
+			c := w.client(0, w.nodes[0], w.nodes[0]).quietly()
+			w.run(500)
+			w.deafen(3, true)
+			c.finish(flow.Out)
+			w.run(15_000)
 			w.deafen(3, false)
 			w.run(20_000)
 			w.calm()
