@@ -5,8 +5,9 @@
 // libraries and busybox into an initial file system, boots QEMU without KVM, and runs a script in it as root. What the guest
 // prints is printed. The exit code is 0 only if the script ended with 0.
 //
-//	vm                                     the steering test of package dpdk
-//	vm -add bin/dpd=/bin/dpd -add dpd.yaml=/etc/dpd.yaml -script prove.sh      anything else
+//	vm                       both proofs: package dpdk alone (steering), and dpd with its own rules (dpd)
+//	vm -run dpd -dpd bin/dpd one of them, with a dpd that was built before
+//	vm -add bin/dpd=/bin/dpd -add dpd.yaml=/etc/dpd.yaml -script anything.sh
 //
 // In the script: busybox's commands, -add files at their places, modules loaded, lo up, /sys and /proc mounted.
 package main
@@ -39,19 +40,21 @@ func (a *additions) Set(s string) error {
 func main() {
 	var add additions
 	flag.Var(&add, "add", "`HOST=GUEST` file to put into the guest; an ELF program brings its libraries along; may be repeated")
-	script := flag.String("script", "", "shell `script` to run in the guest instead of the steering test")
+	which := flag.String("run", "steering,dpd", "`proofs` to run, separated by commas")
+	dpd := flag.String("dpd", "", "`program` to prove instead of one that is built now")
+	script := flag.String("script", "", "shell `script` to run in the guest instead of the proofs")
 	dir := flag.String("cache", "", "`folder` for the kernel; default is holdfast-vm in the user's cache folder")
 	timeout := flag.Duration("timeout", 3*time.Minute, "longest time for the guest")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
-	if err := run(ctx, add, *script, *dir, *timeout); err != nil {
+	if err := run(ctx, add, *which, *dpd, *script, *dir, *timeout); err != nil {
 		fmt.Fprintln(os.Stderr, "vm:", err)
 		os.Exit(1)
 	}
 }
 
-func run(ctx context.Context, add additions, script, cache string, timeout time.Duration) error {
+func run(ctx context.Context, add additions, which, dpd, script, cache string, timeout time.Duration) error {
 	if err := needed(); err != nil {
 		return err
 	}
@@ -71,17 +74,16 @@ func run(ctx context.Context, add additions, script, cache string, timeout time.
 		return err
 	}
 	defer os.RemoveAll(tmp)
-	text := []byte(steeringScript)
+	var text []byte
 	if script != "" {
-		if text, err = os.ReadFile(script); err != nil {
-			return err
-		}
+		text, err = os.ReadFile(script)
 	} else {
-		probe := filepath.Join(tmp, "dpdk.test")
-		if err := buildSteeringTest(ctx, probe); err != nil {
-			return err
-		}
-		add = append(add, probe+"=/bin/dpdk.test")
+		var files additions
+		files, text, err = prepare(ctx, tmp, which, dpd)
+		add = append(files, add...)
+	}
+	if err != nil {
+		return err
 	}
 	img := filepath.Join(tmp, "initramfs")
 	if err := pack(img, k, add, text); err != nil {
