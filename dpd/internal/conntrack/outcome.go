@@ -28,7 +28,7 @@ const (
 	// Doubted: a RST or FIN that does not continue what was seen of its direction: forward it; the session lives on under
 	// a short timer.
 	Doubted
-	// DupAck: more than 15 equal acknowledgements without data in quick succession, as in an ACK storm.
+	// DupAck: one more acknowledgement without news in answer to another one, after many, as in an ACK storm.
 	DupAck
 	// ServerDead: the server refused the connection.
 	ServerDead

@@ -34,8 +34,12 @@ const (
 	localSeenOut = 1 << 1
 	localDoubt   = 1 << 2 // a RST or FIN was not believed: the timer is short until data comes
 	localOrig    = 1 << 3 // the index holds the original tuple
-	localDupUnit = 1 << 4 // bits 4-7 count repeated ACKs
-	localDupMask = 0xf0
+	// Bits 4-6 count how often ACKs that say nothing new followed each other in opposite directions; bit 7 is the
+	// direction of the latest.
+	localDupUnit  = 1 << 4
+	localDupCount = 7 << 4
+	localDupOut   = 1 << 7
+	localDupMask  = localDupCount | localDupOut
 )
 
 const (

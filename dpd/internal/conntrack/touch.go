@@ -28,7 +28,7 @@ func (t *Table) Touch(h flow.Handle, d flow.Direction, seg *Segment, now expiry.
 	}
 	end := seg.Seq + seg.Payload
 	if seg.Payload|(end^r.next[d])|(seg.Ack^r.ack[d])|uint32(seg.Window^r.window[d]) == 0 {
-		return r.repeated(now)
+		return r.repeated(d, now)
 	}
 	r.seen = now
 	r.advance(d, end, seg)
@@ -50,14 +50,19 @@ func (r *record) advance(d flow.Direction, end uint32, seg *Segment) {
 	r.next[d&1], r.ack[d&1], r.window[d&1] = next, ack, seg.Window
 }
 
-func (r *record) repeated(now expiry.Tick) (o Outcome) {
+// repeated books an ACK that says nothing new. A receiver that misses data sends many in a row; only ones that answer each
+// other are a storm.
+func (r *record) repeated(d flow.Direction, now expiry.Tick) (o Outcome) {
+	dir := uint8(d) * localDupOut
 	switch {
 	case now.Since(r.seen) > dupWindowMS:
-		r.local &^= localDupMask
-	case r.local&localDupMask == localDupMask:
+		r.local = r.local&^localDupMask | dir
+	case r.local&localDupOut == dir:
+	case r.local&localDupCount == localDupCount:
 		o = DupAck
+		r.local ^= localDupOut
 	default:
-		r.local += localDupUnit
+		r.local = (r.local + localDupUnit) ^ localDupOut
 	}
 	r.seen = now
 	return o
@@ -140,7 +145,7 @@ func (t *Table) touchTCP(r *record, d flow.Direction, seg *Segment, now expiry.T
 	}
 	if seg.Flags&(SYN|FIN|RST) == 0 && seg.Payload == 0 && r.local&(localSeenIn<<d) != 0 &&
 		seg.Seq == r.next[d] && seg.Ack == r.ack[d] && seg.Window == r.window[d] {
-		o |= r.repeated(now)
+		o |= r.repeated(d, now)
 	} else {
 		r.local &^= localDupMask
 	}

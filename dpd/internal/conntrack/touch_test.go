@@ -263,6 +263,18 @@ func TestAckStormIsSeenAndKeepAlivesAreNot(t *testing.T) {
 	}
 }
 
+func TestManyDuplicateAcksInARowAreNoStorm(t *testing.T) {
+	tab := newTable(t, Config{CapacityV4: 2})
+	h, _ := tab.Insert(tcp4(t))
+	run(t, tab, h, handshake)
+	a := c1()
+	for i := range expiry.Tick(1000) {
+		if o := tab.Touch(h, in, &a, 4000+i); o != 0 {
+			t.Fatalf("number %d: %b", i, o)
+		}
+	}
+}
+
 func c1() Segment { return c(ACK, 1, 1, 0) }
 
 func TestDirectReturnSeesTheClientAlone(t *testing.T) {

@@ -9,8 +9,6 @@
 package localport
 
 import (
-	"hash/maphash"
-	"math/bits"
 	"net/netip"
 
 	"github.com/holdfast-lb/holdfast/dpd/internal/flow"
@@ -63,7 +61,6 @@ type Pool struct {
 	byAddr map[[2]uint64]uint32 // index into addrs; IPv4 as {address, 0} with familyBit in the second word
 	leased [2][]uint32          // IPv4, IPv6: indexes into addrs
 	nodes  slab
-	seed   maphash.Seed
 	turn   uint32
 	stats  Stats
 }
@@ -78,7 +75,7 @@ func New(maxNodes int) *Pool {
 	if maxNodes <= 0 {
 		maxNodes = DefaultNodes
 	}
-	return &Pool{byAddr: make(map[[2]uint64]uint32), nodes: newSlab(maxNodes), seed: maphash.MakeSeed()}
+	return &Pool{byAddr: make(map[[2]uint64]uint32), nodes: newSlab(maxNodes)}
 }
 
 // only IPv4 addresses have this second word: no IPv6 laddr looks like it.
@@ -223,16 +220,15 @@ const reclaimStep = 64
 
 // node finds the node of k, or makes it.
 func (p *Pool) node(k nodeKey, make bool) *node {
-	if n := p.nodes.find(k); n != nil || !make {
+	if n := p.nodes.find(&k); n != nil || !make {
 		return n
 	}
-	n := p.nodes.add(k)
+	n := p.nodes.add(&k)
 	if n == nil && p.nodes.reclaim(reclaimStep) {
-		n = p.nodes.add(k)
+		n = p.nodes.add(&k)
 	}
 	if n != nil {
-		hi, _ := bits.Mul64(maphash.Comparable(p.seed, k), PerBucket)
-		n.start = uint8(hi)
+		n.start = uint8(p.nodes.index.hash(&k) % PerBucket)
 	}
 	return n
 }

@@ -262,3 +262,37 @@ func BenchmarkTakeRelease(b *testing.B) {
 		*r = k
 	}
 }
+
+func TestIndexAgreesWithAMap(t *testing.T) {
+	rnd := rand.New(rand.NewPCG(5, 5))
+	x := newIndex(100)
+	keys, in := map[uint32]nodeKey{}, map[uint32]bool{}
+	for i := range uint32(100) {
+		keys[i] = nodeKey{rest: uint64(i)}
+	}
+	hash := func(n uint32) uint64 { k := keys[n]; return x.hash(&k) }
+	for range 50_000 {
+		n := rnd.Uint32N(100)
+		if in[n] {
+			if !x.remove(hash(n), n, hash) {
+				t.Fatalf("%d isn't there", n)
+			}
+		} else {
+			if x.remove(hash(n), n, hash) {
+				t.Fatalf("%d is there", n)
+			}
+			x.add(hash(n), n)
+		}
+		in[n] = !in[n]
+	}
+	for n, there := range in {
+		if x.remove(hash(n), n, hash) != there {
+			t.Errorf("%d", n)
+		}
+	}
+	for at, e := range x.slot {
+		if e != 0 {
+			t.Errorf("slot %d of an empty index holds %x", at, e)
+		}
+	}
+}

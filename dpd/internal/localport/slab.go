@@ -5,7 +5,7 @@ const pageNodes = 1024
 
 // slab holds the nodes and finds them by key.
 type slab struct {
-	byKey map[nodeKey]uint32
+	index index
 	pages [][]node
 	free  []uint32
 	chunk chunks
@@ -16,20 +16,28 @@ type slab struct {
 }
 
 func newSlab(limit int) slab {
-	return slab{byKey: make(map[nodeKey]uint32), max: limit}
+	return slab{index: newIndex(limit), max: limit}
 }
 
 func (s *slab) at(i uint32) *node { return &s.pages[i/pageNodes][i%pageNodes] }
 
-func (s *slab) find(k nodeKey) *node {
-	if i, ok := s.byKey[k]; ok {
-		return s.at(i)
+func (s *slab) find(k *nodeKey) *node {
+	hash := s.index.hash(k)
+	for at := s.index.first(hash); ; at = s.index.after(at) {
+		e := s.index.slot[at]
+		if e == 0 {
+			return nil
+		}
+		if tagOf(e) == uint32(hash) {
+			if n := s.at(nodeOf(e)); n.key == *k {
+				return n
+			}
+		}
 	}
-	return nil
 }
 
 // add makes a node, or returns nil when there are as many as may be.
-func (s *slab) add(k nodeKey) *node {
+func (s *slab) add(k *nodeKey) *node {
 	if s.used == s.max {
 		return nil
 	}
@@ -42,11 +50,11 @@ func (s *slab) add(k nodeKey) *node {
 	}
 	i := s.free[len(s.free)-1]
 	s.free = s.free[:len(s.free)-1]
-	s.byKey[k] = i
+	s.index.add(s.index.hash(k), i)
 	s.used++
 	s.high = max(s.high, i+1)
 	n := s.at(i)
-	*n = node{key: k, live: true}
+	*n = node{key: *k, live: true}
 	return n
 }
 
@@ -60,7 +68,7 @@ func (s *slab) reclaim(n int) bool {
 		s.walk++
 		if d := s.at(i); d.live && d.inUse == 0 {
 			d.queue.clear(&s.chunk)
-			delete(s.byKey, d.key)
+			s.index.remove(s.index.hash(&d.key), i, func(n uint32) uint64 { return s.index.hash(&s.at(n).key) })
 			*d = node{}
 			s.free = append(s.free, i)
 			s.used--
