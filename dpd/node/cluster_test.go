@@ -53,6 +53,7 @@ type cluster struct {
 	to     func(in bool, info *packet.Info) int
 	view   uint64
 	states map[*Node]control.MemberState
+	incs   []uint64 // of each node's life, by position
 	now    int64
 }
 
@@ -106,7 +107,7 @@ func (c *cluster) add(i, workers, rx int) {
 		c.t.Fatal(err)
 	}
 	c.t.Cleanup(n.server.grpc.Close)
-	c.nodes = append(c.nodes, n)
+	c.nodes, c.incs = append(c.nodes, n), append(c.incs, 1)
 	c.states[n] = control.Admitted
 	n.rewind(func() (uint32, int64) { return firstTick + uint32(c.now), 1_700_000_000_000 + c.now })
 	c.t.Cleanup(func() {
@@ -165,7 +166,7 @@ func (c *cluster) apply(f func(ctx context.Context) error) {
 	}
 }
 
-func life(i int) flow.Node { return flow.Node{ID: uint32(i + 1), Inc: 1} }
+func (c *cluster) life(i int) flow.Node { return flow.Node{ID: uint32(i + 1), Inc: c.incs[i]} }
 
 // show puts a view with all nodes that live in force everywhere, with keys and services at the first time.
 func (c *cluster) show() {
@@ -174,13 +175,13 @@ func (c *cluster) show() {
 	var m control.Membership
 	m.View = c.view
 	for i, n := range c.nodes {
-		b := control.Block{ID: uint32(i + 1), Addrs: []netip.Addr{dpdtest.Addr(fmt.Sprintf("10.8.0.%d", i+1)), dpdtest.Addr(fmt.Sprintf("fd08::%d", i+1))}, Holder: life(i), Epoch: 1, Allocatable: true}
+		b := control.Block{ID: uint32(i + 1), Addrs: []netip.Addr{dpdtest.Addr(fmt.Sprintf("10.8.0.%d", i+1)), dpdtest.Addr(fmt.Sprintf("fd08::%d", i+1))}, Holder: c.life(i), Epoch: 1, Allocatable: true}
 		m.Blocks = append(m.Blocks, b)
 		if c.dead[n] {
 			continue
 		}
 		m.Members = append(m.Members, control.Member{
-			Life: life(i), Name: n.cfg.Node.Name, SIP: [2]netip.Addr{dpdtest.Addr(fmt.Sprintf("10.0.0.9%d", i+1)), dpdtest.Addr(fmt.Sprintf("fd00::9%d", i+1))},
+			Life: c.life(i), Name: n.cfg.Node.Name, SIP: [2]netip.Addr{dpdtest.Addr(fmt.Sprintf("10.0.0.9%d", i+1)), dpdtest.Addr(fmt.Sprintf("fd00::9%d", i+1))},
 			SyncPort: 7946, State: c.states[n],
 		})
 	}

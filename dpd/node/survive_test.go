@@ -77,8 +77,8 @@ func TestConnectionsSurviveTheDeathOfTheirNode(t *testing.T) {
 				c.lossySync(row.loss)
 			}
 			conns := c.dial(32)
-			c.talk(conns, 100)
-			c.run(300) // what was lost is asked for again
+			c.talk(conns, 1000) // a lost QUERY costs a handshake one repetition
+			c.run(300)          // what was lost is asked for again
 			c.kill(0)
 			alive := byPort(len(row.workers) - 1)
 			c.to = func(in bool, i *packet.Info) int { return 1 + alive(in, i) }

@@ -49,10 +49,11 @@ func (w *Worker) surprise(i int, h flow.Handle, d flow.Direction, o conntrack.Ou
 	if o&(conntrack.HandshakeDone|told) == 0 || !w.table.Owned(h) {
 		return true
 	}
-	if o&conntrack.HandshakeDone != 0 {
+	switch {
+	case o&conntrack.HandshakeDone != 0:
 		w.shard.Established(w.wall, h)
 		w.eventOf(flow.EventEstablished, h, "")
-	} else {
+	case w.table.Flags(h)&flow.Embryonic == 0: // else peers hear of it when the handshake is done, or a flood of SYNs would reach them all
 		w.shard.Changed(w.wall, h)
 	}
 	return true
