@@ -22,6 +22,7 @@ const (
 	vmSyncPort = 4791
 	vmWorkers  = 2
 	vmSync     = vmWorkers // the queue behind the workers'
+	vmEach     = 100       // frames of a kind
 )
 
 var (
@@ -105,15 +106,42 @@ func TestSteersInHardware(t *testing.T) {
 		if inHardware[steer.Sync] != 2 || inHardware[steer.CatchAll] != 1 {
 			t.Fatalf("in hardware: %v; want both sync rules and the catch-all", inHardware)
 		}
-		steered(t, p, uint32(round)*10000)
+		for _, k := range queuesOf(t, p, uint32(round)*10000) {
+			want := [vmWorkers + 1]int{0: vmEach}
+			if k.sync {
+				want = [vmWorkers + 1]int{vmSync: vmEach}
+			}
+			t.Logf("%-45s frames by queue %v", k.name, k.queues)
+			if k.queues != want {
+				t.Errorf("%s: frames by queue %v, want %v", k.name, k.queues, want)
+			}
+		}
 		if err := p.Filter().DestroyAll(); err != nil {
 			t.Fatal(err)
 		}
 	}
+	// The negative control: without rules the kernel spreads over all queues, so it was the rules that steered.
+	foreign := 0
+	for _, k := range queuesOf(t, p, 90000) {
+		t.Logf("without rules: %-45s frames by queue %v", k.name, k.queues)
+		if !k.sync {
+			foreign += k.queues[vmSync]
+		}
+	}
+	if foreign == 0 {
+		t.Error("without rules nothing but sync reaches the sync queue either; the test shows nothing")
+	}
 }
 
-// steered sends sync datagrams and everything that resembles them, and looks where each arrives.
-func steered(t *testing.T, p *Port, base uint32) {
+// arrival is where the frames of a kind came.
+type arrival struct {
+	name   string
+	queues [vmWorkers + 1]int
+	sync   bool
+}
+
+// queuesOf sends sync datagrams and everything that resembles them, and looks on which queue each arrives.
+func queuesOf(t *testing.T, p *Port, base uint32) []arrival {
 	t.Helper()
 	other4, other6 := netip.MustParseAddr("10.9.0.8"), netip.MustParseAddr("2001:db8:9::8")
 	kinds := []struct {
@@ -134,10 +162,12 @@ func steered(t *testing.T, p *Port, base uint32) {
 		{"TCP to a VIP", flow.ProtoTCP, vmVIP.Addr(), 80, false},
 		{"UDP to a local port", flow.ProtoUDP, vmLaddr.Addr(), 5003, false},
 	}
-	const each = 100
 	fd, to := rawSocket(t, "tp0")
 	defer unix.Close(fd)
-	byKind := make([][vmWorkers + 1]int, len(kinds))
+	res := make([]arrival, len(kinds))
+	for k := range kinds {
+		res[k].name, res[k].sync = kinds[k].name, kinds[k].sync
+	}
 	sent, got := 0, 0
 	var b port.Batch
 	poll := func() {
@@ -145,14 +175,14 @@ func steered(t *testing.T, p *Port, base uint32) {
 			p.Rx(q, &b)
 			for i := range b.N {
 				if n, ok := markOf(b.Pkt[i].Data); ok && n >= base {
-					byKind[int(n-base)%len(kinds)][q]++
+					res[int(n-base)%len(kinds)].queues[q]++
 					got++
 				}
 			}
 			rt.Pool().Free(&b)
 		}
 	}
-	for i := range each {
+	for i := range vmEach {
 		for k, kind := range kinds {
 			if err := unix.Sendto(fd, marked(base+uint32(i*len(kinds)+k), kind.proto, kind.dst, kind.port), 0, to); err != nil {
 				t.Fatal(err)
@@ -166,16 +196,7 @@ func steered(t *testing.T, p *Port, base uint32) {
 			t.Fatalf("%d of %d frames arrived", got, sent)
 		}
 	}
-	for k, kind := range kinds {
-		want := [vmWorkers + 1]int{0: each}
-		if kind.sync {
-			want = [vmWorkers + 1]int{vmSync: each}
-		}
-		t.Logf("%-45s frames by queue %v", kind.name, byKind[k])
-		if byKind[k] != want {
-			t.Errorf("%s: frames by queue %v, want %v", kind.name, byKind[k], want)
-		}
-	}
+	return res
 }
 
 // rawSocket sends whole frames out of a kernel interface: what it sends, the tap device receives.

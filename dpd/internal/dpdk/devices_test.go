@@ -5,13 +5,16 @@ package dpdk
 import (
 	"bytes"
 	"fmt"
+	"net/netip"
 	"os/exec"
 	"runtime"
 	"strings"
 	"testing"
 	"time"
 
+	"github.com/holdfast-lb/holdfast/dpd/internal/flow"
 	"github.com/holdfast-lb/holdfast/dpd/internal/port"
+	"github.com/holdfast-lb/holdfast/dpd/internal/steer"
 )
 
 // veth makes a pair of kernel interfaces that the kernel itself keeps quiet on.
@@ -97,5 +100,46 @@ func TestStrippedVLANTagIsPutBack(t *testing.T) {
 	left.Tx(0, &batch)
 	if got := receive(t, right, 0, 1, ours); !bytes.Equal(got[0], tagged) {
 		t.Errorf("got  %x\nsent %x", got[0], tagged)
+	}
+}
+
+func TestTwoPortsOverSharedMemory(t *testing.T) {
+	packetThread(t)
+	socket := t.TempDir() + "/memif.sock"
+	server := open(t, PortConfig{Device: "net_memif0,role=server,id=1,socket-abstract=no,socket=" + socket, Workers: 1})
+	client := open(t, PortConfig{Device: "net_memif1,role=client,id=1,socket-abstract=no,socket=" + socket, Workers: 1})
+	for end := time.Now().Add(5 * time.Second); !server.LinkUp() || !client.LinkUp(); runtime.Gosched() {
+		if time.Now().After(end) {
+			t.Fatal("the two ends do not find each other")
+		}
+	}
+	var batch port.Batch
+	for i := range 50 {
+		batch.Push(packet(t, frame(60+i, 3)))
+	}
+	if n := client.Tx(0, &batch); n != 50 {
+		t.Fatalf("sent %d of 50", n)
+	}
+	for i, got := range receive(t, server, 0, 50, nil) {
+		if !bytes.Equal(got, frame(60+i, 3)) {
+			t.Errorf("packet %d: got %x", i, got)
+		}
+	}
+}
+
+func TestRefusedTapRulesCarryTheReason(t *testing.T) {
+	packetThread(t)
+	p := open(t, PortConfig{Device: "net_tap0,iface=tdpdk-t", Workers: 1, SyncQueue: true})
+	if i := p.Info(); !i.HasFilter || i.RxQueues != 2 {
+		t.Errorf("info %+v", i)
+	}
+	for _, r := range p.Filter().Create([]steer.Rule{
+		{Purpose: steer.LocalPort, Family: flow.IPv4, Dst: netip.MustParsePrefix("10.0.0.1/32"), Proto: flow.ProtoTCP, Port: 1, PortMask: 0xff},
+		{Purpose: steer.CatchAll, Queue: 7},
+	}) {
+		t.Logf("%v: hardware %v, %s", r.Rule, r.Hardware, r.Reason)
+		if r.Hardware || r.Reason == "" {
+			t.Errorf("%v: hardware %v, reason %q", r.Rule, r.Hardware, r.Reason)
+		}
 	}
 }
