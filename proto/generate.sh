@@ -6,6 +6,7 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 buf=proto/node_modules/.bin/buf
+google=proto/node_modules/google-proto-files/google
 [ -x "$buf" ] && [ "proto/node_modules/.package-lock.json" -nt proto/package-lock.json ] || (cd proto && npm ci --silent)
 
 generate() {
@@ -40,6 +41,17 @@ check)
     exit 1
   fi
   ;;
-breaking) "$buf" breaking --path proto/holdfast --against ".git#ref=${2:-HEAD}" ;;
+breaking)
+  # The other version is laid out beside the same google protos; buf's own git input would lack them.
+  old=$(mktemp -d)
+  trap 'rm -rf "$old"' EXIT
+  git archive "${2:-HEAD}" proto/holdfast | tar -x -C "$old"
+  cp buf.yaml "$old/"
+  mkdir -p "$old/$google"
+  cp -r "$google"/{api,rpc,longrunning} "$old/$google/"
+  root=$PWD
+  (cd "$old" && "$root/$buf" build -o old.binpb)
+  "$buf" breaking --against "$old/old.binpb"
+  ;;
 *) echo "usage: $0 [generate|check|breaking [REF]]" >&2; exit 2 ;;
 esac
