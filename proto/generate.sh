@@ -51,7 +51,8 @@ breaking)
   cp -r "$google"/{api,rpc,longrunning} "$old/$google/"
   root=$PWD
   (cd "$old" && "$root/$buf" build -o old.binpb)
-  "$buf" breaking --against "$old/old.binpb"
+  "$buf" build -o "$old/new.binpb"
+  "$buf" breaking "$old/new.binpb" --against "$old/old.binpb" --config '{"version":"v2","breaking":{"use":["FILE"]}}'
   ;;
 *) echo "usage: $0 [generate|check|breaking [REF]]" >&2; exit 2 ;;
 esac
