@@ -1,5 +1,5 @@
-// Command sync measures the codec and the seal of session sync: P9 (encode and seal), the first half of P10 (open and
-// decode, without the insert) and P11 (bytes a session).
+// Command sync measures the codec and the seal of session sync: P9 (encode and seal), P10 (open, decode and insert;
+// the first half beside it) and P11 (bytes a session).
 //
 // The negative control is the same work with the seal switched off, taken by turns in one run (A B B A ...). Time is the
 // processor time of the measuring thread, so that neighbours on the machine count for less. Lines in the form of go test
@@ -49,7 +49,7 @@ func run(pairs int, slice time.Duration, out string) error {
 			if err := rep.compare("P9", "sync encode and seal, "+name, goal(20), pairs, slice, w.encode, w.encodeOpen); err != nil {
 				return err
 			}
-			if err := rep.compare("P10", "sync open and decode, no insert, "+name, goal(12), pairs, slice, w.decode, w.decodeOpen); err != nil {
+			if err := rep.compare("P10", "sync open and decode, no insert, "+name, 0, pairs, slice, w.decode, w.decodeOpen); err != nil {
 				return err
 			}
 			bytes := float64(w.bytes+ipUDP*len(w.sealed)) / float64(len(w.messages))
@@ -58,6 +58,11 @@ func run(pairs int, slice time.Duration, out string) error {
 				limit = 36
 			}
 			rep.atMost("P11", "wire bytes a session in bulk, "+name, "B", bytes, 80, limit)
+		}
+	}
+	for _, family := range []uint8{4, 6} {
+		if err := measureInsert(&rep, family, 8000, pairs); err != nil {
+			return err
 		}
 	}
 	rep.steal(before, readCPU())

@@ -32,9 +32,11 @@ type work struct {
 	bytes    int // of all sealed datagrams
 }
 
-func newWork(family uint8, mtu int) (*work, error) {
+func newWork(family uint8, mtu int) (*work, error) { return workOf(messages(family), mtu) }
+
+func workOf(list []syncwire.Message, mtu int) (*work, error) {
 	w := &work{
-		messages: messages(family),
+		messages: list,
 		link:     syncseal.Link{Inc: 10, Sender: 1, Receiver: 2, Salt: 3, Lane: syncwire.LaneBulk},
 		decoder:  syncwire.NewDecoder(),
 		buf:      make([]byte, mtu),

@@ -94,7 +94,7 @@ func (b *Builder) serverRef(r *Record) int {
 	x := &b.known.paths
 	if s := x.slot[hash&uint32(len(x.slot)-1)]; s>>8 == x.gen {
 		o := &x.keys[s&0xff]
-		if o.dstHi^k.dstHi|o.dstLo^k.dstLo|o.srcHi^k.srcHi|o.srcLo^k.srcLo|o.ports^k.ports|o.ids^k.ids == 0 {
+		if (o.dstHi^k.dstHi)|(o.dstLo^k.dstLo)|(o.srcHi^k.srcHi)|(o.srcLo^k.srcLo)|(o.ports^k.ports)|(o.ids^k.ids) == 0 { // | and ^ bind alike
 			return int(s & 0xff)
 		}
 	}
