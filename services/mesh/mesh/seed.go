@@ -176,6 +176,9 @@ func (s *Seed) Apply(ctx context.Context, conn grpc.ClientConnInterface, log *sl
 			ctx1, cancel := context.WithTimeout(ctx, 5*time.Second)
 			err := call(ctx1)
 			cancel()
+			if ctx.Err() != nil {
+				return ctx.Err()
+			}
 			switch status.Code(err) {
 			case codes.OK:
 				made++
