@@ -18,7 +18,7 @@ import (
 	"github.com/holdfast-lb/holdfast/services/scheduler/desired"
 )
 
-func startBus(t *testing.T, dir, listen string) *natsd.Server {
+func startBus(t testing.TB, dir, listen string) *natsd.Server {
 	t.Helper()
 	s, err := natsd.Start(natsd.Config{Dir: dir, Listen: listen})
 	if err != nil {
@@ -28,7 +28,7 @@ func startBus(t *testing.T, dir, listen string) *natsd.Server {
 	return s
 }
 
-func connect(t *testing.T, url string) jetstream.JetStream {
+func connect(t testing.TB, url string) jetstream.JetStream {
 	t.Helper()
 	nc, err := nats.Connect(url, nats.MaxReconnects(-1), nats.ReconnectWait(10*time.Millisecond))
 	if err != nil {
@@ -43,7 +43,7 @@ func connect(t *testing.T, url string) jetstream.JetStream {
 }
 
 // startStore runs a replica and waits until it is ready; stop ends it.
-func startStore(t *testing.T, js jetstream.JetStream) (s *Store, stop func()) {
+func startStore(t testing.TB, js jetstream.JetStream) (s *Store, stop func()) {
 	t.Helper()
 	s = New(js, 1, slog.New(slog.DiscardHandler))
 	ctx, cancel := context.WithCancel(context.Background())
@@ -56,7 +56,7 @@ func startStore(t *testing.T, js jetstream.JetStream) (s *Store, stop func()) {
 }
 
 // await waits for a condition that only a move of the state can make true.
-func await(t *testing.T, s *Store, cond func() bool) {
+func await(t testing.TB, s *Store, cond func() bool) {
 	t.Helper()
 	deadline := time.After(10 * time.Second)
 	for {
