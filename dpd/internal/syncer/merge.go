@@ -116,7 +116,14 @@ func (s *Shard) roomFor(m *member, x *flow.Session) {
 	}
 	s.store.Load(oh, &s.other)
 	o := &s.other
-	if !mapped(o) || o.Flags&flow.ReplyOnly != 0 || o.SameLife(x) || o.Reply == x.Reply {
+	switch {
+	case o.Flags&flow.ReplyOnly != 0 || o.SameLife(x) || o.Reply == x.Reply:
+		return
+	case !mapped(o):
+		// A live record takes the tuple from a closed one by itself; an aged one would not, and could not revive later.
+		if !live(x) {
+			s.yield(oh, o)
+		}
 		return
 	}
 	s.Count[Yielded]++

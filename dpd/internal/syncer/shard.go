@@ -273,10 +273,12 @@ func (s *Shard) close(h flow.Handle, x *flow.Session) {
 	s.bury(h, x, s.tell(h, x))
 }
 
-// update writes a record back. The store refuses only what the Shard must not ask for, so a refusal is a counted fault.
+// update writes a record back. The store refuses only what the Shard must not ask for, so a refusal is a counted fault, and
+// x is what the store still has.
 func (s *Shard) update(h flow.Handle, x *flow.Session) {
 	if err := s.store.Update(h, x); err != nil {
 		s.Count[StoreFault]++
+		s.store.Load(h, x)
 	}
 }
 

@@ -1,0 +1,347 @@
+package syncer_test
+
+import (
+	"testing"
+
+	"github.com/holdfast-lb/holdfast/dpd/internal/flow"
+	"github.com/holdfast-lb/holdfast/dpd/internal/syncer"
+	"github.com/holdfast-lb/holdfast/dpd/internal/syncwire"
+)
+
+// foreign puts a session of node 2 into a bench.
+func foreign(t *testing.T, flags flow.Flags) (*bench, flow.Session, flow.Handle) {
+	b := newBench(t, 0)
+	s := session(1, 2, 5, 100<<16, 2, 3, 4)
+	s.Flags = flags
+	h, err := b.store.Insert(&s)
+	if err != nil {
+		t.Fatal(err)
+	}
+	b.Recount()
+	return b, s, h
+}
+
+func in(f syncwire.HintFlags) syncer.Packet { return syncer.Packet{Dir: flow.In, Hint: f, Alive: true} }
+func out(f syncwire.HintFlags) syncer.Packet {
+	return syncer.Packet{Dir: flow.Out, Hint: f, Alive: true}
+}
+
+func TestTakeoverFromALiveOwner(t *testing.T) {
+	t.Run("needs three client packets over 200 ms", func(t *testing.T) {
+		b, s, h := foreign(t, 0)
+		for i, ms := range []int64{0, 10, 20, 199} {
+			if b.Packet(b.now+ms, h, in(0)); b.held(s).Owner != nodeID(2) {
+				t.Fatalf("taken over by packet %d", i)
+			}
+		}
+		if b.Packet(b.now+200, h, in(0)); b.held(s).Owner != nodeID(1) || b.held(s).Term != 4 {
+			t.Fatalf("not taken over: %+v", b.held(s))
+		}
+		b.sumsHold(t)
+	})
+	t.Run("is not made by the server's packets", func(t *testing.T) {
+		b, s, h := foreign(t, 0)
+		for ms := int64(0); ms < 5_000; ms += 10 {
+			b.Packet(b.now+ms, h, out(0))
+		}
+		if b.held(s).Owner != nodeID(2) {
+			t.Error("taken over")
+		}
+	})
+	t.Run("waits twice as long each time the owner takes it back", func(t *testing.T) {
+		b, s, h := foreign(t, 0)
+		var at []int64
+		for ms := int64(0); ms < 20_000; ms += 10 {
+			if b.Packet(b.now+ms, h, in(0)); b.held(s).Owner == nodeID(1) {
+				at = append(at, ms)
+				back := b.held(s)
+				back.Owner, back.Term, back.Ver = nodeID(2), back.Term+1, 2
+				b.hear(2, syncwire.KindSession, back)
+			}
+		}
+		for i := 2; i < len(at); i++ {
+			if at[i]-at[i-1] < at[i-1]-at[i-2] {
+				t.Errorf("takeovers at %v", at)
+			}
+		}
+		if len(at) < 3 || len(at) > 7 {
+			t.Errorf("%d takeovers in 20 s", len(at))
+		}
+	})
+}
+
+func TestTakeoverAtOnce(t *testing.T) {
+	t.Run("of what nobody in the view owns", func(t *testing.T) {
+		for _, p := range []syncer.Packet{in(0), out(0)} {
+			b, s, h := foreign(t, 0)
+			b.SetView(b.now, view(2, 1, 3))
+			if b.Packet(b.now, h, p); b.held(s).Owner != nodeID(1) {
+				t.Error("not taken over")
+			}
+		}
+	})
+	t.Run("of what a former incarnation owns", func(t *testing.T) {
+		b, s, h := foreign(t, 0)
+		b.Fenced(b.now, flow.Node{ID: 2, Inc: 11})
+		if b.Packet(b.now, h, in(0)); b.held(s).Owner != nodeID(1) {
+			t.Error("not taken over")
+		}
+	})
+	t.Run("from a suspected owner, once a suspicion", func(t *testing.T) {
+		b, s, h := foreign(t, 0)
+		b.Suspect(b.now, nodeID(2), true)
+		take := func(want bool) {
+			t.Helper()
+			b.Packet(b.now, h, in(0))
+			if got := b.held(s).Owner == nodeID(1); got != want {
+				t.Fatalf("taken over: %v, want %v", got, want)
+			}
+			back := b.held(s)
+			back.Owner, back.Term, back.Ver = nodeID(2), back.Term+1, 2
+			b.hear(2, syncwire.KindSession, back)
+		}
+		take(true)
+		take(false)
+		b.Suspect(b.now, nodeID(2), false)
+		b.Suspect(b.now, nodeID(2), true)
+		take(true)
+	})
+}
+
+func TestPacketsOnTombstones(t *testing.T) {
+	for _, c := range []struct {
+		name  string
+		flags flow.Flags
+		alive bool
+		want  syncer.Verdict
+		lives bool
+	}{
+		{"data revives an aged session", flow.SoftTomb, true, syncer.Serve, true},
+		{"FIN and RST pass an aged session and do not revive it", flow.SoftTomb, false, syncer.Serve, false},
+		{"nothing passes a closed session", flow.HardTomb, true, syncer.Drop, false},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			b, s, h := foreign(t, c.flags)
+			p := in(0)
+			p.Alive = c.alive
+			if got := b.Packet(b.now, h, p); got != c.want {
+				t.Errorf("verdict %v, want %v", got, c.want)
+			}
+			if got := b.held(s).Flags&flow.Tomb == 0; got != c.lives {
+				t.Errorf("lives: %v", got)
+			}
+			b.sumsHold(t)
+		})
+	}
+}
+
+func (b *bench) hints() (list []syncwire.HintFlags) {
+	for _, a := range b.sends() {
+		if a.Msg.Kind == syncwire.KindHint {
+			list = append(list, a.Msg.Hint&^syncwire.HintActive)
+		}
+	}
+	return list
+}
+
+func TestHints(t *testing.T) {
+	t.Run("a FIN is told at once and repeated until the owner's record shows it", func(t *testing.T) {
+		b, s, h := foreign(t, 0)
+		b.Packet(b.now, h, in(syncwire.HintFin))
+		b.Packet(b.now, h, in(syncwire.HintFin))
+		if got := b.hints(); len(got) != 1 || got[0] != syncwire.HintFin {
+			t.Fatalf("hints %v", got)
+		}
+		b.now += 100
+		b.Tick(b.now, 0)
+		if got := b.hints(); len(got) != 1 {
+			t.Fatalf("repeated %v", got)
+		}
+		s.Ver++
+		s.Bits |= flow.FinIn
+		b.hear(2, syncwire.KindSession, s)
+		b.now += 100
+		b.Tick(b.now, 0)
+		if got := b.hints(); len(got) != 0 {
+			t.Fatalf("repeated although shown: %v", got)
+		}
+	})
+	t.Run("three times and no more", func(t *testing.T) {
+		b, _, h := foreign(t, 0)
+		b.Packet(b.now, h, out(syncwire.HintRst))
+		n := 0
+		for range 20 {
+			n += len(b.hints())
+			b.now += 100
+			b.Tick(b.now, 0)
+		}
+		if n != 3 {
+			t.Errorf("told %d times, want 3", n)
+		}
+	})
+	t.Run("activity is told each quarter of the timeout", func(t *testing.T) {
+		b, _, h := foreign(t, 0)
+		n := 0
+		for ms := int64(0); ms < 60_000; ms += 500 {
+			b.Packet(b.now+ms, h, out(0))
+			n += len(b.hints())
+		}
+		if n != 4 {
+			t.Errorf("told %d times in 60 s, want 4", n)
+		}
+	})
+	t.Run("an owner takes them up and tells all", func(t *testing.T) {
+		b := newBench(t, 0)
+		s := session(1, 1, 5, 0, 0, 0, 0)
+		if _, err := b.Create(b.now, &s); err != nil {
+			t.Fatal(err)
+		}
+		b.Done()
+		hint := func(d uint8, f syncwire.HintFlags, birth flow.Birth) {
+			b.Receive(b.now, nodeID(2), &syncwire.Message{Kind: syncwire.KindHint, Dir: d, Hint: f,
+				Rec: syncwire.Record{Orig: syncwire.Key(s.Orig), Birth: uint64(birth), Bucket: 0x10}})
+		}
+		hint(1, syncwire.HintFin, s.Birth)
+		if x := b.held(s); x.Bits&flow.FinOut == 0 || x.State != flow.TCPFinWait {
+			t.Errorf("bits %x, state %d", x.Bits, x.State)
+		}
+		if m := b.sends(); len(m) != 1 || m[0].To != syncer.AllNodes {
+			t.Errorf("told %v", m)
+		}
+		hint(1, syncwire.HintFin, s.Birth)
+		if m := b.sends(); len(m) != 0 {
+			t.Errorf("told again %v", m)
+		}
+		b.sumsHold(t)
+	})
+	t.Run("a node that is not the owner answers with what it knows", func(t *testing.T) {
+		b, s, _ := foreign(t, 0)
+		b.Receive(b.now, nodeID(3), &syncwire.Message{Kind: syncwire.KindHint, Hint: syncwire.HintFin,
+			Rec: syncwire.Record{Orig: syncwire.Key(s.Orig), Birth: uint64(s.Birth), Bucket: 0x10}})
+		if m := b.sends(); len(m) != 1 || m[0].To != 3 || m[0].Msg.Kind != syncwire.KindNackVersion {
+			t.Errorf("answered %v", m)
+		}
+	})
+	t.Run("a node that lacks the session asks for it", func(t *testing.T) {
+		b := newBench(t, 0)
+		s := session(1, 2, 5, 100<<16, 1, 1, 2)
+		b.Receive(b.now, nodeID(3), &syncwire.Message{Kind: syncwire.KindHint, Rec: record(s)})
+		if m := b.sends(); len(m) != 1 || m[0].To != 3 || m[0].Msg.Kind != syncwire.KindQuery {
+			t.Errorf("sent %v", m)
+		}
+	})
+}
+
+func TestRefutation(t *testing.T) {
+	for _, c := range []struct {
+		name         string
+		mine, theirs uint32 // idle times
+		seen, want   bool
+	}{
+		{"of a flow whose packets pass here", 100, 60_000, true, true},
+		{"not by who knows no more than the owner", 60_000, 60_000, true, false},
+		{"not by what the way of the message explains", 59_500, 60_000, true, false},
+		{"not by who saw no packet", 100, 60_000, false, false},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			b, s, h := foreign(t, 0)
+			s.Idle, s.Seq[0].Seen = c.mine, c.seen
+			if err := b.store.Update(h, &s); err != nil {
+				t.Fatal(err)
+			}
+			age := s
+			age.Idle, age.Flags, age.Ver = c.theirs, flow.SoftTomb, s.Ver+1
+			b.hear(2, syncwire.KindAge, age)
+			x := b.held(s)
+			if got := x.Flags&flow.Tomb == 0 && x.Owner == nodeID(1) && x.Term == 4; got != c.want {
+				t.Errorf("refuted: %v, %+v", got, x)
+			}
+			b.sumsHold(t)
+		})
+	}
+}
+
+func TestSyn(t *testing.T) {
+	const last = 5_000 // sequence number after what was last seen
+	for _, c := range []struct {
+		name  string
+		state flow.State
+		flags flow.Flags
+		owner uint32
+		isn   uint32
+		up    bool
+		want  syncer.SynVerdict
+	}{
+		{"on an established session is a new birth in place", flow.TCPEstablished, 0, 1, 9_000, true, syncer.SynReborn},
+		{"beyond the last number of a closing session is a new session", flow.TCPFinWait, 0, 1, 9_000, true, syncer.SynNew},
+		{"not beyond the last number of a closing session is a new birth in place", flow.TCPTimeWait, 0, 1, 100, true, syncer.SynReborn},
+		{"on an aged session is a new session", flow.TCPEstablished, flow.SoftTomb, 1, 9_000, true, syncer.SynNew},
+		{"on a closed session is a new session", flow.TCPClose, flow.HardTomb, 1, 9_000, true, syncer.SynNew},
+		{"repeated is served", flow.TCPSynSent, flow.Embryonic, 1, last - 1, true, syncer.SynServe},
+		{"with another number on an embryonic session is a new birth", flow.TCPSynSent, flow.Embryonic, 1, 9_000, true, syncer.SynReborn},
+		{"on a session whose server is down is a new session", flow.TCPEstablished, 0, 1, 9_000, false, syncer.SynNew},
+		{"on a replica that no digest confirmed is a new session", flow.TCPEstablished, 0, 2, 9_000, true, syncer.SynNew},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			b := newBench(t, 0)
+			s := session(1, 2, 5, 100<<16, c.owner, 3, 4)
+			s.State, s.Flags = c.state, c.flags
+			s.Seq[flow.In] = flow.SeqHint{Next: last}
+			h, err := b.store.Insert(&s)
+			if err != nil {
+				t.Fatal(err)
+			}
+			b.Recount()
+			if got := b.Syn(b.now, h, c.isn, c.up); got != c.want {
+				t.Fatalf("verdict %d, want %d", got, c.want)
+			}
+			x := b.held(s)
+			if born := x.Birth > s.Birth && x.Term == 1 && x.Owner == nodeID(1) && x.Bits == flow.SynIn; born != (c.want == syncer.SynReborn) {
+				t.Errorf("%+v", x)
+			}
+			if c.state == flow.TCPEstablished && c.want == syncer.SynReborn && x.State != flow.TCPEstablished {
+				t.Error("a blind SYN made an established session embryonic")
+			}
+			b.sumsHold(t)
+		})
+	}
+	t.Run("on a replica that a digest confirmed is a new birth in place", func(t *testing.T) {
+		b, s, h := foreign(t, 0)
+		b.agree(2)
+		if got := b.Syn(b.now, h, 9_000, true); got != syncer.SynReborn {
+			t.Errorf("verdict %d", got)
+		}
+		b.now += 50_000
+		back := b.held(s)
+		back.Owner, back.Term, back.Ver = nodeID(2), 2, 2
+		b.hear(2, syncwire.KindSession, back)
+		if got := b.Syn(b.now, h, 19_000, true); got != syncer.SynNew {
+			t.Errorf("verdict %d after 50 s without a digest", got)
+		}
+	})
+	t.Run("too many are dropped", func(t *testing.T) {
+		b := newBench(t, 0)
+		s := session(1, 2, 5, 100<<16, 1, 3, 4)
+		h, _ := b.store.Insert(&s)
+		b.Recount()
+		n := 0
+		for i := range uint32(2_000) {
+			if b.Syn(b.now, h, i*1000, true) == syncer.SynReborn {
+				n++
+			}
+		}
+		if n > 1_000 || b.Count[syncer.RebirthLimited] == 0 {
+			t.Errorf("%d new births at one moment", n)
+		}
+	})
+}
+
+// agree makes a member's digests equal to this node's.
+func (b *bench) agree(id uint32) {
+	sums := b.Sums()
+	for i := range 256 {
+		d := syncwire.DigestSums{Bucket: uint8(i)}
+		copy(d.Sums[:], sums[i*4:])
+		b.Digest(b.now, nodeID(id), &d)
+	}
+}

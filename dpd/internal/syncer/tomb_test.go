@@ -1,0 +1,211 @@
+package syncer_test
+
+import (
+	"testing"
+
+	"github.com/holdfast-lb/holdfast/dpd/internal/flow"
+	"github.com/holdfast-lb/holdfast/dpd/internal/syncer"
+	"github.com/holdfast-lb/holdfast/dpd/internal/syncwire"
+)
+
+// closed makes a session of a block, owned here, and closes it. seq is the number of the CLOSE.
+func closed(t *testing.T, block byte) (b *bench, s flow.Session, seq uint64) {
+	b = newBench(t, 0)
+	s = session(1, block, 5, 100<<16, 1, 1, 2)
+	h, err := b.store.Insert(&s)
+	if err != nil {
+		t.Fatal(err)
+	}
+	b.Recount()
+	b.Delete(b.now, h)
+	m := b.sends()
+	if len(m) != 1 || m[0].Msg.Kind != syncwire.KindClose {
+		t.Fatalf("sent %v", m)
+	}
+	return b, s, m[0].Seq
+}
+
+// after lets time pass, a quarter of a second at a time, and says whether the tombstone is still there.
+func (b *bench) after(ms int64, s flow.Session) bool {
+	for end := b.now + ms; b.now < end; {
+		b.now += 250
+		b.Tick(b.now, 100)
+		b.Done()
+	}
+	return b.held(s).Birth != 0
+}
+
+func TestTombstonesAreCollected(t *testing.T) {
+	t.Run("after 10 s when every member has it", func(t *testing.T) {
+		b, s, seq := closed(t, 2)
+		b.Confirmed(nodeID(2), seq)
+		b.Confirmed(nodeID(3), seq)
+		if !b.after(9_500, s) {
+			t.Fatal("too early")
+		}
+		if b.after(1_000, s) {
+			t.Fatal("not collected")
+		}
+	})
+	t.Run("not while one member is not known to have it", func(t *testing.T) {
+		b, s, seq := closed(t, 2)
+		b.Confirmed(nodeID(2), seq)
+		b.Confirmed(nodeID(3), seq-1)
+		if !b.after(600_000, s) {
+			t.Error("collected")
+		}
+	})
+	t.Run("not when the message was lost and its repetition is not confirmed", func(t *testing.T) {
+		b, s, seq := closed(t, 2)
+		b.Resend(b.now, nodeID(3), seq, syncer.Ref{Birth: s.Birth, Handle: b.handle(s)})
+		again := b.sends()
+		b.Confirmed(nodeID(2), seq)
+		b.Confirmed(nodeID(3), seq)
+		if !b.after(30_000, s) {
+			t.Fatal("collected")
+		}
+		b.Confirmed(nodeID(3), again[0].Seq)
+		if b.after(1_000, s) {
+			t.Fatal("not collected")
+		}
+	})
+	t.Run("after 60 s when every member's digest was equal since", func(t *testing.T) {
+		b, s, _ := closed(t, 2)
+		b.after(30_000, s)
+		b.calmView()
+		if !b.after(29_000, s) {
+			t.Fatal("too early")
+		}
+		if b.after(2_000, s) {
+			t.Fatal("not collected")
+		}
+	})
+	t.Run("not by a digest from the time when old datagrams were still believed", func(t *testing.T) {
+		b, s, _ := closed(t, 2)
+		b.after(4_000, s)
+		b.calmView()
+		if !b.after(120_000, s) {
+			t.Error("collected")
+		}
+	})
+	t.Run("not by confirmation from before a loss that nobody repaired", func(t *testing.T) {
+		b, s, seq := closed(t, 2)
+		b.PeerDesync(b.now, nodeID(3))
+		b.Confirmed(nodeID(2), seq)
+		b.Confirmed(nodeID(3), seq)
+		if !b.after(59_000, s) {
+			t.Error("collected")
+		}
+	})
+	t.Run("not while a node joins", func(t *testing.T) {
+		b, s, seq := closed(t, 2)
+		v := view(2, 1, 2, 3)
+		v.Members[2].Admitted = false
+		b.SetView(b.now, v)
+		b.Confirmed(nodeID(2), seq)
+		b.Confirmed(nodeID(3), seq)
+		if !b.after(30_000, s) {
+			t.Fatal("collected")
+		}
+		b.SetView(b.now, view(3, 1, 2, 3))
+		if b.after(1_000, s) {
+			t.Error("not collected")
+		}
+	})
+	t.Run("without the word of a degraded member when closed, not when aged", func(t *testing.T) {
+		for _, age := range []bool{false, true} {
+			b := newBench(t, 0)
+			v := view(2, 1, 2, 3)
+			v.Members[2].Degraded = true
+			b.SetView(b.now, v)
+			s := session(1, 2, 5, 100<<16, 1, 1, 2)
+			h, _ := b.store.Insert(&s)
+			b.Recount()
+			if age {
+				b.Expired(b.now, h)
+			} else {
+				b.Delete(b.now, h)
+			}
+			b.Confirmed(nodeID(2), b.sends()[0].Seq)
+			if got := b.after(15_000, s); got != age {
+				t.Errorf("aged %v: still there: %v", age, got)
+			}
+		}
+	})
+	t.Run("by the holder of the block last, and then the port is free", func(t *testing.T) {
+		b, s, seq := closed(t, 1)
+		b.Confirmed(nodeID(2), seq)
+		b.Confirmed(nodeID(3), seq)
+		if !b.after(60_000, s) || len(b.ports.freed_) != 0 {
+			t.Fatal("collected while others may still hold it")
+		}
+		b.Watermarks(nodeID(2), 0, b.now)
+		if !b.after(1_000, s) {
+			t.Fatal("one member's word was enough")
+		}
+		b.Watermarks(nodeID(3), 0, b.now)
+		if b.after(1_000, s) || len(b.ports.freed_) != 1 {
+			t.Error("not collected, or the port is not free")
+		}
+	})
+	t.Run("by a replica when the owner says that all have it", func(t *testing.T) {
+		b := newBench(t, 0)
+		s := session(1, 2, 5, 100<<16, 2, 1, 2)
+		s.Flags = flow.HardTomb
+		b.hear(2, syncwire.KindClose, s)
+		b.Watermarks(nodeID(2), b.now-1, 0)
+		if !b.after(30_000, s) {
+			t.Fatal("collected on a word about earlier ones")
+		}
+		b.Watermarks(nodeID(2), b.now, 0)
+		if b.after(1_000, s) {
+			t.Error("not collected")
+		}
+	})
+	t.Run("not when the session was revived", func(t *testing.T) {
+		b, s, h := foreign(t, 0)
+		s.Owner = nodeID(1)
+		if err := b.store.Update(h, &s); err != nil {
+			t.Fatal(err)
+		}
+		b.Recount()
+		b.Expired(b.now, h)
+		b.Packet(b.now, h, in(0))
+		b.Confirmed(nodeID(2), 1<<40)
+		b.Confirmed(nodeID(3), 1<<40)
+		if !b.after(30_000, s) || b.held(s).Flags&flow.Tomb != 0 {
+			t.Error("collected")
+		}
+		if b.Tombs() != 0 {
+			t.Errorf("%d tombstones are waiting", b.Tombs())
+		}
+	})
+}
+
+// What several tombstones wait for does not mix: the ones that may go do, in whatever order they may.
+func TestSeveralTombstonesOfOneScan(t *testing.T) {
+	b := newBench(t, 0)
+	var all []flow.Session
+	var seqs []uint64
+	for i := range 40 {
+		s := session(i, 2, uint16(5+i), flow.Birth(100+i)<<16, 1, 1, 2)
+		h, err := b.store.Insert(&s)
+		if err != nil {
+			t.Fatal(err)
+		}
+		all = append(all, s)
+		b.Delete(b.now, h)
+		seqs = append(seqs, b.sends()[0].Seq)
+	}
+	b.Confirmed(nodeID(2), seqs[39])
+	b.Confirmed(nodeID(3), seqs[19])
+	b.after(11_000, all[0])
+	for i, s := range all {
+		if got := b.held(s).Birth != 0; got != (i >= 20) {
+			t.Errorf("tombstone %d is there: %v", i, got)
+		}
+	}
+	if b.Tombs() != 20 {
+		t.Errorf("%d wait, want 20", b.Tombs())
+	}
+}
