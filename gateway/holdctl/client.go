@@ -15,6 +15,8 @@ import (
 	"os"
 	"strings"
 	"time"
+
+	"github.com/holdfast-lb/holdfast/services/kit/pki"
 )
 
 // Bounds of answers.
@@ -32,7 +34,8 @@ type client struct {
 }
 
 // newClient makes a client. Without a token it is read from tokenFile, if that is given.
-func newClient(server, token, tokenFile, caFile string) (*client, error) {
+// With a certificate the server is known by its identity, with an authority alone by its host name.
+func newClient(server, token, tokenFile string, files pki.Files) (*client, error) {
 	u, err := url.Parse(server)
 	if err != nil || (u.Scheme != "http" && u.Scheme != "https") || u.Host == "" {
 		return nil, fmt.Errorf("the server %q is no http or https URL", server)
@@ -47,14 +50,21 @@ func newClient(server, token, tokenFile, caFile string) (*client, error) {
 		}
 	}
 	transport := http.DefaultTransport.(*http.Transport).Clone()
-	if caFile != "" {
-		pem, err := os.ReadFile(caFile)
+	switch {
+	case files.Cert != "" || files.Key != "":
+		creds, err := pki.Load(files)
+		if err != nil {
+			return nil, err
+		}
+		transport.TLSClientConfig = creds.Client(pki.RoleGateway, pki.RoleService)
+	case files.CA != "":
+		pem, err := os.ReadFile(files.CA)
 		if err != nil {
 			return nil, fmt.Errorf("read the authority: %w", err)
 		}
 		roots := x509.NewCertPool()
 		if !roots.AppendCertsFromPEM(pem) {
-			return nil, fmt.Errorf("%s holds no certificate", caFile)
+			return nil, fmt.Errorf("%s holds no certificate", files.CA)
 		}
 		transport.TLSClientConfig = &tls.Config{RootCAs: roots, MinVersion: tls.VersionTLS13}
 	}

@@ -12,6 +12,8 @@ import (
 	"strings"
 
 	"github.com/spf13/cobra"
+
+	"github.com/holdfast-lb/holdfast/services/kit/pki"
 )
 
 // pageSize of lists, the greatest that the API gives.
@@ -19,9 +21,10 @@ const pageSize = "1000"
 
 // cli is what the commands share.
 type cli struct {
-	w                                         io.Writer
-	server, token, tokenFile, caFile, natsURL string
-	output                                    string
+	w                                 io.Writer
+	server, token, tokenFile, natsURL string
+	files                             pki.Files
+	output                            string
 }
 
 func (c *cli) open() (*client, printer, error) {
@@ -29,7 +32,7 @@ func (c *cli) open() (*client, printer, error) {
 	if err != nil {
 		return nil, p, err
 	}
-	cl, err := newClient(c.server, c.token, c.tokenFile, c.caFile)
+	cl, err := newClient(c.server, c.token, c.tokenFile, c.files)
 	return cl, p, err
 }
 
@@ -51,7 +54,9 @@ func command(w io.Writer) *cobra.Command {
 	f.StringVar(&c.server, "server", envOr("HOLDFAST_SERVER", "http://127.0.0.1:8080"), "URL of the gateway (HOLDFAST_SERVER)")
 	f.StringVar(&c.token, "token", "", "bearer token (HOLDFAST_TOKEN)")
 	f.StringVar(&c.tokenFile, "token-file", os.Getenv("HOLDFAST_TOKEN_FILE"), "file of the bearer token, the gateway's own or one that holds nothing else (HOLDFAST_TOKEN_FILE)")
-	f.StringVar(&c.caFile, "ca", os.Getenv("HOLDFAST_CA"), "PEM file of the authority of an https server (HOLDFAST_CA)")
+	f.StringVar(&c.files.CA, "ca", os.Getenv("HOLDFAST_CA"), "PEM file of the authority of an https or NATS server (HOLDFAST_CA)")
+	f.StringVar(&c.files.Cert, "cert", os.Getenv("HOLDFAST_CERT"), "PEM file of your certificate, of role operator or viewer (HOLDFAST_CERT)")
+	f.StringVar(&c.files.Key, "key", os.Getenv("HOLDFAST_KEY"), "PEM file of your certificate's key (HOLDFAST_KEY)")
 	f.StringVarP(&c.output, "output", "o", "table", "table, json or yaml")
 	root.PersistentPreRun = func(cmd *cobra.Command, _ []string) {
 		// Flags beat the environment, also when they name the token in the other way.

@@ -10,6 +10,8 @@ import (
 	"google.golang.org/protobuf/encoding/protojson"
 	"google.golang.org/protobuf/proto"
 
+	"github.com/holdfast-lb/holdfast/services/kit/pki"
+
 	eventv1 "github.com/holdfast-lb/holdfast/proto/gen/holdfast/event/v1"
 )
 
@@ -19,7 +21,7 @@ const subjectRoot = "holdfast.v1."
 func (c *cli) events() *cobra.Command {
 	cmd := &cobra.Command{
 		Use: "events [session|node|backend|sync]", Short: "Follow events on NATS", Args: cobra.MaximumNArgs(1),
-		Long: "Follow events on NATS: one line of JSON each, with its subject. The bus of a single machine lets anyone follow.",
+		Long: "Follow events on NATS: one line of JSON each, with its subject. The bus of a single machine lets anyone follow who has a certificate (--ca, --cert, --key).",
 		RunE: func(cmd *cobra.Command, args []string) error {
 			subject := subjectRoot + ">"
 			if len(args) == 1 {
@@ -28,7 +30,15 @@ func (c *cli) events() *cobra.Command {
 				}
 				subject = subjectRoot + args[0] + ".>"
 			}
-			nc, err := nats.Connect(c.natsURL, nats.Name("holdctl"), nats.MaxReconnects(-1))
+			opts := []nats.Option{nats.Name("holdctl"), nats.MaxReconnects(-1)}
+			if c.files.Cert != "" {
+				creds, err := pki.Load(c.files)
+				if err != nil {
+					return err
+				}
+				opts = append(opts, nats.Secure(creds.Client(pki.RoleService)))
+			}
+			nc, err := nats.Connect(c.natsURL, opts...)
 			if err != nil {
 				return fmt.Errorf("connect to NATS: %w", err)
 			}

@@ -1,7 +1,9 @@
 package main
 
 import (
+	"bufio"
 	"bytes"
+	"context"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -12,11 +14,15 @@ import (
 	"reflect"
 	"strings"
 	"testing"
+	"time"
 
+	"github.com/nats-io/nats.go"
 	"google.golang.org/protobuf/proto"
 
 	eventv1 "github.com/holdfast-lb/holdfast/proto/gen/holdfast/event/v1"
 	"github.com/holdfast-lb/holdfast/proto/gen/openapi"
+	"github.com/holdfast-lb/holdfast/services/kit/natsd"
+	"github.com/holdfast-lb/holdfast/services/kit/pki"
 )
 
 // fake answers "METHOD /path?query" with canned bodies, and notes what it got.
@@ -190,7 +196,7 @@ func TestTokenComesFromFlagThenFileThenEnvironment(t *testing.T) {
 			t.Errorf("try %d: %v", i, ok)
 		}
 	}
-	for i, bad := range []error{try(nil), try(nil, "--token-file", none), try(nil, "--token-file", plain+".none"), try(nil, "--server", "ftp://x"), try(nil, "--ca", plain)} {
+	for i, bad := range []error{try(nil), try(nil, "--token-file", none), try(nil, "--token-file", plain+".none"), try(nil, "--server", "ftp://x"), try(nil, "--ca", plain), try(nil, "--ca", plain, "--cert", plain, "--key", plain)} {
 		if bad == nil {
 			t.Errorf("bad try %d passed", i)
 		}
@@ -261,4 +267,67 @@ func camel(snake string) string {
 		parts[i] = strings.ToUpper(parts[i][:1]) + parts[i][1:]
 	}
 	return strings.Join(parts, "")
+}
+
+func TestEventsAreFollowedWithAViewersCertificate(t *testing.T) {
+	ca, err := pki.NewCA(time.Now())
+	if err != nil {
+		t.Fatal(err)
+	}
+	f, err := ca.IssueTo(t.TempDir(), pki.Identity{Role: pki.RoleViewer, Name: "eve"}, time.Now())
+	if err != nil {
+		t.Fatal(err)
+	}
+	leaf, err := ca.Issue(pki.Identity{Role: pki.RoleService, Name: "bus"}, time.Now())
+	if err != nil {
+		t.Fatal(err)
+	}
+	creds, err := pki.New(ca.CertPEM(), leaf)
+	if err != nil {
+		t.Fatal(err)
+	}
+	bus, err := natsd.Start(natsd.Config{Dir: t.TempDir(), TLS: creds.Server()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer bus.Close()
+	out, in := io.Pipe()
+	ctx, cancel := context.WithCancel(t.Context())
+	cmd := command(in)
+	cmd.SetArgs([]string{"events", "node", "--nats", bus.EventsURL(), "--ca", f.CA, "--cert", f.Cert, "--key", f.Key})
+	done := make(chan error, 1)
+	go func() { done <- cmd.ExecuteContext(ctx) }()
+	nc, err := nats.Connect(bus.URL(), nats.Secure(creds.Client(pki.RoleService)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer nc.Close()
+	b, err := proto.Marshal(&eventv1.NodeEvent{Node: "lb-a"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	// The subscription comes at its own time: events are sent until one is seen.
+	stop := make(chan struct{})
+	go func() {
+		tick := time.NewTicker(5 * time.Millisecond)
+		defer tick.Stop()
+		for {
+			select {
+			case <-stop:
+				return
+			case <-tick.C:
+				_ = nc.Publish("holdfast.v1.node.lb-a.removed", b)
+			}
+		}
+	}()
+	line, err := bufio.NewReader(out).ReadString('\n')
+	close(stop)
+	if err != nil || !strings.Contains(line, "lb-a") {
+		t.Errorf("%q, %v", line, err)
+	}
+	cancel()
+	out.Close()
+	if err := <-done; err == nil {
+		t.Error("it ended without a reason")
+	}
 }
