@@ -14,12 +14,14 @@ func FuzzSegments(f *testing.F) {
 	f.Add([]byte{0, SYN, 0, 0, 0, 1, RST | ACK, 0, 1, 0})
 	f.Add([]byte{0, SYN, 0, 0, 0, 0, RST, 1, 0, 0, 0, SYN, 9, 0, 0})
 	f.Add([]byte{1, RST, 0, 0, 0, 0, FIN, 200, 0, 3, 1, SYN | FIN, 7, 7, 7, 0, 0, 0, 0, 0})
+	tab := newTable(f, Config{CapacityV4: 1})
 	f.Fuzz(func(t *testing.T, data []byte) {
-		tab := newTable(t, Config{CapacityV4: 1})
+		tab.Advance(0)
 		h, err := tab.Insert(tcp4(t))
 		if err != nil {
 			t.Fatal(err)
 		}
+		defer tab.Remove(h)
 		var due [1]flow.Handle
 		closed, now := false, expiry.Tick(1)
 		for ; len(data) >= 5; data = data[5:] {
