@@ -191,9 +191,12 @@ func TestNodesAreBoundedAndReclaimed(t *testing.T) {
 	}
 }
 
-func TestNodeIsSmall(t *testing.T) {
-	if n := unsafe.Sizeof(node{}); n > 112 {
+func TestNodeIsTwoCacheLines(t *testing.T) {
+	if n := unsafe.Sizeof(node{}); n != 128 {
 		t.Errorf("%d bytes", n)
+	}
+	if n := unsafe.Offsetof(node{}.queued); n != 64 {
+		t.Errorf("what a fresh port needs takes %d bytes", n)
 	}
 }
 
