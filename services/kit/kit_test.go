@@ -16,6 +16,7 @@ import (
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
 	healthpb "google.golang.org/grpc/health/grpc_health_v1"
+	reflectionv1 "google.golang.org/grpc/reflection/grpc_reflection_v1"
 	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/types/known/emptypb"
 
@@ -186,6 +187,17 @@ func TestPolicyHoldsOnTheWireAndHealthIsOpenToEveryIdentity(t *testing.T) {
 	}
 	if status.Code(err) != codes.PermissionDenied {
 		t.Errorf("a viewer's stream: %v", err)
+	}
+	for who, want := range map[*pki.Credentials]codes.Code{c.svc: codes.OK, c.viewer: codes.PermissionDenied} {
+		r, err := reflectionv1.NewServerReflectionClient(dial(t, s, who, pki.RoleDataplane)).ServerReflectionInfo(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		// A refused stream may fail at the request already; its reason comes with the answer.
+		_ = r.Send(&reflectionv1.ServerReflectionRequest{MessageRequest: &reflectionv1.ServerReflectionRequest_ListServices{}})
+		if _, err := r.Recv(); status.Code(err) != want {
+			t.Errorf("reflection for %s: %v", who.Self(), err)
+		}
 	}
 	h, err := healthpb.NewHealthClient(dial(t, s, c.viewer, pki.RoleDataplane)).Check(t.Context(), &healthpb.HealthCheckRequest{Service: "test.Probe"}, grpc.WaitForReady(true))
 	if err != nil || h.GetStatus() != healthpb.HealthCheckResponse_SERVING {

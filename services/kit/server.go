@@ -17,6 +17,8 @@ import (
 	healthpb "google.golang.org/grpc/health/grpc_health_v1"
 	"google.golang.org/grpc/keepalive"
 	"google.golang.org/grpc/reflection"
+	reflectionv1 "google.golang.org/grpc/reflection/grpc_reflection_v1"
+	reflectionv1alpha "google.golang.org/grpc/reflection/grpc_reflection_v1alpha"
 
 	"github.com/holdfast-lb/holdfast/services/kit/pki"
 )
@@ -42,7 +44,7 @@ type ServerConfig struct {
 	Listen string
 	// TLS is the server's side of mutual TLS; nil serves in clear and ignores Policy.
 	TLS *tls.Config
-	// Policy says which roles may call what. grpc.health.v1 is open to every identity.
+	// Policy says which roles may call what. Health is open to every identity, reflection to operators and services.
 	Policy pki.Policy
 	// Log gets a line per call (debug; warn when it failed by a fault of ours).
 	Log *slog.Logger
@@ -75,7 +77,7 @@ func Listen(cfg ServerConfig) (*Server, error) {
 	creds := insecure.NewCredentials()
 	if cfg.TLS != nil {
 		creds = credentials.NewTLS(cfg.TLS)
-		policy := openHealth(cfg.Policy)
+		policy := withCommon(cfg.Policy)
 		unary = append(unary, policy.Unary())
 		stream = append(stream, policy.Stream())
 	}
@@ -143,10 +145,15 @@ func (s *Server) Serve(ctx context.Context) error {
 // Close cuts everything off; for servers that never came to Serve.
 func (s *Server) Close() { s.Stop() }
 
-// openHealth lets every identity ask for health, whatever else the policy says.
-func openHealth(p pki.Policy) pki.Policy {
-	all := []pki.Role{pki.RoleDataplane, pki.RoleService, pki.RoleGateway, pki.RoleOperator, pki.RoleViewer}
-	out := pki.Policy{"/" + healthpb.Health_ServiceDesc.ServiceName + "/": all}
+// withCommon lets every identity ask for health, and operators and services for reflection, unless the policy says
+// otherwise.
+func withCommon(p pki.Policy) pki.Policy {
+	out := pki.Policy{
+		"/" + healthpb.Health_ServiceDesc.ServiceName + "/": {pki.RoleDataplane, pki.RoleService, pki.RoleGateway, pki.RoleOperator, pki.RoleViewer},
+	}
+	for _, d := range []grpc.ServiceDesc{reflectionv1.ServerReflection_ServiceDesc, reflectionv1alpha.ServerReflection_ServiceDesc} {
+		out["/"+d.ServiceName+"/"] = []pki.Role{pki.RoleService, pki.RoleOperator}
+	}
 	for k, v := range p {
 		out[k] = v
 	}
