@@ -145,5 +145,5 @@ func (w *Worker) forward(i int, h flow.Handle, d flow.Direction) {
 		w.free(p, stat.DropFlowState)
 		return
 	}
-	w.send(p, int(info.L3), r)
+	w.send(i, r)
 }

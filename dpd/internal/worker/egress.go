@@ -56,17 +56,18 @@ func (w *Worker) freshRoutes() {
 	}
 }
 
-// send gives a rewritten packet its link header and queues it; without a hop the host part gets it.
-func (w *Worker) send(p port.Packet, l3 int, r *neigh.Hop) {
+// send gives the rewritten packet i its link header and queues it; without a hop the host part gets it.
+func (w *Worker) send(i int, r *neigh.Hop) {
+	p := &w.pkt[i] // in place: a packet on the stack would escape through the pool's interface
 	if r == nil {
-		w.resolve(p)
+		w.resolve(*p)
 		return
 	}
-	if !r.SetLink(w.cfg.Pool, &p, l3) {
-		w.free(p, stat.DropNoMemory)
+	if !r.SetLink(w.cfg.Pool, p, int(w.info[i].L3)) {
+		w.free(*p, stat.DropNoMemory)
 		return
 	}
-	w.queue(r.Port, p)
+	w.queue(r.Port, *p)
 }
 
 // queue puts a finished frame into the burst of a device.

@@ -26,7 +26,7 @@ func (w *Worker) icmpError(i int, ref conntrack.Ref) {
 	switch nat.Rewrite(info, p.Data, &w.to) {
 	case nat.Done:
 		w.count[stat.ICMPErrors]++
-		w.send(p, int(info.L3), r)
+		w.send(i, r)
 	case nat.TTLExpired:
 		w.free(p, stat.DropTTL) // never an error about an error
 	default:

@@ -85,11 +85,12 @@ type Course struct {
 	fresh   uint32 // clients that began so far
 	rnd     *rand.Rand
 	servers []sched.ServerConfig
+	in, out port.Batch // of Feed and Straight; on the stack they would escape through the port's interface
 }
 
 // New builds the worker and inserts the sessions.
-func New(cfg Config) (c *Course, err error) {
-	c = &Course{cfg: cfg, mac: cfg.Port.Info().MAC, start: time.Now(), rnd: rand.New(rand.NewPCG(cfg.Seed, 1)), ports: localport.New(0)}
+func New(cfg Config) (_ *Course, err error) {
+	c := &Course{cfg: cfg, mac: [6]byte{2, 0, 0, 0, 0, 1}, start: time.Now(), rnd: rand.New(rand.NewPCG(cfg.Seed, 1)), ports: localport.New(0)}
 	for q := range c.queues {
 		c.queues[q] = []int{q}
 	}
@@ -270,4 +271,9 @@ func (c *Course) fill() error {
 func (c *Course) Counter(n stat.Counter) uint64 {
 	counts, _ := c.Worker.Counters()
 	return counts.Load(int(n))
+}
+
+// Empty is the share of the worker's turns that found nothing to do.
+func (c *Course) Empty() float64 {
+	return float64(c.Counter(stat.EmptyTurns)) / float64(max(c.Counter(stat.Turns), 1))
 }

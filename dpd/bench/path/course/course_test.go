@@ -15,7 +15,7 @@ func newCourse(t testing.TB, sessions, room int) *Course {
 	if err != nil {
 		t.Fatal(err)
 	}
-	c, err := New(Config{Sessions: sessions, Order: 4 * max(sessions, 1), Room: room, Pool: pool, Port: NewLoop(pool, [6]byte{2, 0, 0, 0, 0, 1}), Seed: 1})
+	c, err := New(Config{Sessions: sessions, Order: 4 * max(sessions, 1), Room: room, Pool: pool, Port: NewLoop(pool), Seed: 1})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -13,7 +13,6 @@ const depth = 1024
 // next to nothing, so that what a worker does is all that is measured. One thread.
 type Loop struct {
 	pool  *Pool
-	mac   [6]byte
 	queue [Queues]fifo
 	stats port.Stats
 }
@@ -24,7 +23,7 @@ type fifo struct {
 }
 
 // NewLoop makes a loop whose packets are of pool.
-func NewLoop(pool *Pool, mac [6]byte) *Loop { return &Loop{pool: pool, mac: mac} }
+func NewLoop(pool *Pool) *Loop { return &Loop{pool: pool} }
 
 // Rx takes up to a burst off queue q.
 func (l *Loop) Rx(q int, b *port.Batch) int {
@@ -59,7 +58,7 @@ func (l *Loop) Stats() port.Stats { return l.stats }
 
 // Info describes the port.
 func (l *Loop) Info() port.Info {
-	return port.Info{Name: "loop", Driver: "loop", MAC: l.mac, MTU: 1500, RxQueues: Queues, TxQueues: Queues}
+	return port.Info{Name: "loop", Driver: "loop", MTU: 1500, RxQueues: Queues, TxQueues: Queues}
 }
 
 // LinkUp is true.

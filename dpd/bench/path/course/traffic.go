@@ -7,6 +7,8 @@ import (
 	"net/netip"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/holdfast-lb/holdfast/dpd/internal/checksum"
 	"github.com/holdfast-lb/holdfast/dpd/internal/flow"
 	"github.com/holdfast-lb/holdfast/dpd/internal/packet"
@@ -68,34 +70,43 @@ func (c *Course) Start(fresh bool) error {
 	return nil
 }
 
-// Lap lets the worker turn once for a burst of each ring, and returns how long that took.
+// cpu is the processor time of this thread. It leaves out the time in which others had the processor; reading it costs
+// less than a quarter of a nanosecond a packet.
+func cpu() time.Duration {
+	var t unix.Timespec
+	_ = unix.ClockGettime(unix.CLOCK_THREAD_CPUTIME_ID, &t) // fails for no thread that exists
+	return time.Duration(t.Nano())
+}
+
+// Lap lets the worker turn once for a burst of each ring, and returns the processor time that took. The caller has locked its
+// goroutine to a thread.
 func (c *Course) Lap() time.Duration {
-	start := time.Now()
+	start := cpu()
 	for q := range c.queues {
 		c.Worker.SetRx(0, c.queues[q])
 		c.Worker.Turn()
 	}
-	return time.Since(start)
+	return cpu() - start
 }
 
 // Straight is Lap with something else in the worker's place: receive, f, send.
 func (c *Course) Straight(f func(*port.Batch)) time.Duration {
-	var b port.Batch
-	start := time.Now()
+	b := &c.in
+	start := cpu()
 	for q := range c.queues {
-		c.cfg.Port.Rx(q, &b)
-		f(&b)
-		c.cfg.Port.Tx(inputs, &b)
+		c.cfg.Port.Rx(q, b)
+		f(b)
+		c.cfg.Port.Tx(inputs, b)
 	}
-	return time.Since(start)
+	return cpu() - start
 }
 
 // Feed takes what came out, makes new traffic of it and puts that into the rings. It returns how many packets had come out.
 // What the host part asks its neighbours is answered.
 func (c *Course) Feed() (n int, err error) {
-	var in, out port.Batch
+	in, out := &c.in, &c.out
 	q := 0
-	for c.cfg.Port.Rx(inputs, &in) > 0 {
+	for c.cfg.Port.Rx(inputs, in) > 0 {
 		for i := range in.N {
 			p := in.Pkt[i]
 			if binary.BigEndian.Uint16(p.Data[12:]) == packet.EtherTypeARP {
@@ -107,13 +118,13 @@ func (c *Course) Feed() (n int, err error) {
 			if out.Push(p); out.N < port.BurstMax {
 				continue
 			}
-			if c.cfg.Port.Tx(q%inputs, &out) != port.BurstMax {
+			if c.cfg.Port.Tx(q%inputs, out) != port.BurstMax {
 				return n, errFull
 			}
 			q++
 		}
 	}
-	if sent := out.N; sent > 0 && c.cfg.Port.Tx(q%inputs, &out) != sent {
+	if sent := out.N; sent > 0 && c.cfg.Port.Tx(q%inputs, out) != sent {
 		return n, errFull
 	}
 	return n, nil
