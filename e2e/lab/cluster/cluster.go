@@ -214,6 +214,15 @@ func Down(out io.Writer) error {
 	return errors.Join(failed...)
 }
 
+// KeepLogs sets the run folder of a lab that is down aside, so that the next one does not overwrite what explains a failure.
+func KeepLogs() (string, error) {
+	kept := RunDir() + ".failed"
+	if err := os.RemoveAll(kept); err != nil {
+		return "", err
+	}
+	return kept, os.Rename(RunDir(), kept)
+}
+
 func stopOrder(name string) int {
 	if strings.HasPrefix(name, "lb") {
 		return 0

@@ -13,6 +13,7 @@ import (
 
 	"github.com/holdfast-lb/holdfast/e2e/lab/proc"
 	"github.com/holdfast-lb/holdfast/e2e/lab/topo"
+	"github.com/holdfast-lb/holdfast/services/kit/pki"
 )
 
 // Ports of services/mesh on its management address.
@@ -27,7 +28,7 @@ func RESTURL() string { return fmt.Sprintf("http://%v:%d", topo.MeshAddr(), mesh
 
 func coordinatorAddress() string { return fmt.Sprintf("%v:%d", topo.MeshAddr(), meshGRPCPort) }
 
-func natsURL() string { return fmt.Sprintf("nats://%v:%d", topo.MeshAddr(), meshNATSPort) }
+func natsURL() string { return fmt.Sprintf("tls://%v:%d", topo.MeshAddr(), meshNATSPort) }
 
 func (l *Lab) meshDir() string { return filepath.Join(l.Dir, "mesh.d") }
 
@@ -147,5 +148,6 @@ func (l *Lab) Hints(out io.Writer) {
 }
 
 func (l *Lab) subscribeLine() string {
-	return fmt.Sprintf("nats --server %s sub 'holdfast.v1.session.>'", natsURL())
+	operator := pki.FilesIn(filepath.Join(l.pkiDir(), "operator"))
+	return fmt.Sprintf("nats --server %s --tlsca %s --tlscert %s --tlskey %s sub 'holdfast.v1.session.>'", natsURL(), operator.CA, operator.Cert, operator.Key)
 }

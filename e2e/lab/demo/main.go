@@ -39,14 +39,22 @@ func main() {
 	defer stop()
 	o := cluster.Options{Nodes: *nodes, Workers: *workers, Port: *port, SyncLoss: *loss, Sync: !control}
 	r, err := demo(ctx, o, *short, *keep, *verbose)
+	code := verdict(r, err, control)
+	if errors.Is(err, errLab) {
+		code = 2
+	}
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "demo:", err)
-		if errors.Is(err, errLab) {
-			os.Exit(2)
+	}
+	if code != 0 && !*keep && ctx.Err() == nil {
+		if dir, err := cluster.KeepLogs(); err == nil {
+			fmt.Fprintln(os.Stderr, "demo: the logs are in", dir)
 		}
 	}
-	fmt.Println(r.line())
-	os.Exit(verdict(r, err, control))
+	if code != 2 {
+		fmt.Println(r.line())
+	}
+	os.Exit(code)
 }
 
 var errLab = errors.New("the lab does not run")
