@@ -7,6 +7,7 @@ import (
 
 	"github.com/holdfast-lb/holdfast/dpd/internal/control"
 	"github.com/holdfast-lb/holdfast/dpd/internal/flow"
+	"github.com/holdfast-lb/holdfast/dpd/internal/localport"
 	"github.com/holdfast-lb/holdfast/dpd/internal/neigh"
 	"github.com/holdfast-lb/holdfast/dpd/internal/packet"
 	"github.com/holdfast-lb/holdfast/dpd/internal/stat"
@@ -265,11 +266,16 @@ func (n *Node) shardStats(w *worker.Worker, s *control.WorkerStats) {
 	ctx, cancel := context.WithTimeout(context.Background(), statsTimeout)
 	defer cancel()
 	var c syncer.Counters
-	var len4 int
-	if w.Do(ctx, func(w *worker.Worker) { c, len4 = w.Shard().Count, w.Table().Len() }) != nil {
+	var records int
+	var ports localport.Stats
+	if w.Do(ctx, func(w *worker.Worker) { c, records, ports = w.Shard().Count, w.Table().Len(), w.Ports().Stats() }) != nil {
 		return
 	}
-	s.Counters = append(s.Counters, control.Counter{Name: "records", Value: uint64(len4)})
+	s.Counters = append(s.Counters,
+		control.Counter{Name: "records", Value: uint64(records)},
+		control.Counter{Name: "local_ports_in_use", Value: uint64(ports.InUse)},
+		control.Counter{Name: "local_ports_exhausted", Value: ports.Exhausted},
+	)
 	for i := range c {
 		s.Counters = append(s.Counters, control.Counter{Name: "shard_" + syncer.Counter(i).String(), Value: c[i]})
 	}

@@ -98,7 +98,7 @@ func (n *Node) worker(i int, links worker.Links, host []*ring.SPSC[worker.Handed
 	var w *worker.Worker
 	table, err := conntrack.New(conntrack.Config{
 		CapacityV4: max(n.cfg.Table.SessionsV4/count, 1024), CapacityV6: max(n.cfg.Table.SessionsV6/count, 1024), Timeouts: &timeouts,
-		OnEvict: func(_ flow.Handle, s *flow.Session) { w.Evicted(s) },
+		OnEvict: func(_ flow.Handle, s *flow.Session) { w.Evicted(s) }, OnUncount: func(id uint32) { w.Uncounted(id) },
 	})
 	if err != nil {
 		return nil, fmt.Errorf("session table of worker %d: %w", i, err)

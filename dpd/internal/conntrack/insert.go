@@ -232,6 +232,7 @@ func (t *Table) Remove(h flow.Handle) {
 	if r.kind&kindNoReply == 0 {
 		t.ix.remove(replyHash, MakeRef(h, flow.Out))
 	}
+	t.uncount(h)
 	t.count(r.flags, -1)
 	t.owners.drop(r.owner)
 	t.dropExtra(r)

@@ -163,10 +163,13 @@ func (t *Table) store(h flow.Handle, s *flow.Session, owner uint16) {
 	if t.cold[h].birth == s.Birth {
 		keep |= localDoubt
 	}
+	if s.Flags&flow.Tomb != 0 || s.Server != t.cold[h].server {
+		t.uncount(h)
+	}
 	t.cold[h] = cold{birth: s.Birth, term: s.Term, ver: s.Ver, service: s.Service, server: s.Server}
 	t.count(r.flags, -1)
 	t.count(s.Flags, 1)
-	r.state, r.bits, r.flags, r.bucket, r.owner = s.State, s.Bits, s.Flags, s.Bucket, owner
+	r.state, r.bits, r.flags, r.bucket, r.owner = s.State, s.Bits, s.Flags&^flow.Counted|r.flags&flow.Counted, s.Bucket, owner
 	r.kind = r.kind&^(7<<kindModeShift) | uint8(s.Mode)<<kindModeShift
 	r.seen = t.now.Sub(s.Idle)
 	seconds := s.Timeout

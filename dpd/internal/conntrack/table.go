@@ -32,6 +32,9 @@ type Config struct {
 	Timeouts *Timeouts
 	// OnEvict is told of an embryonic session just before it is removed to make room; it must not call the table. May be nil.
 	OnEvict func(flow.Handle, *flow.Session)
+	// OnUncount is told the server of each session that SetCounted marked, when it becomes a tombstone or goes; it must not
+	// call the table. May be nil.
+	OnUncount func(server uint32)
 }
 
 // Table is the session table of one worker. It belongs to one goroutine.
@@ -49,18 +52,19 @@ type Table struct {
 	self     uint16 // index of the own node in owners
 	ordinary ordinary
 
-	owners   owners
-	defaults Timeouts
-	override map[uint32]*Timeouts
-	part     [2]part // IPv4, IPv6
-	paths    paths
-	extra    extras
-	scratch  flow.Session
-	onEvict  func(flow.Handle, *flow.Session)
-	sweep    expiry.Sweeper
-	stats    Stats
-	arena    arena
-	burst    burst
+	owners    owners
+	defaults  Timeouts
+	override  map[uint32]*Timeouts
+	part      [2]part // IPv4, IPv6
+	paths     paths
+	extra     extras
+	scratch   flow.Session
+	onEvict   func(flow.Handle, *flow.Session)
+	onUncount func(server uint32)
+	sweep     expiry.Sweeper
+	stats     Stats
+	arena     arena
+	burst     burst
 }
 
 // part is a range of handles with its free list.
@@ -85,7 +89,7 @@ func New(c Config) (*Table, error) {
 	if !(c.Load >= 0.3 && c.Load <= 0.95) {
 		return nil, fmt.Errorf("conntrack: index load %v: want 0.3 to 0.95", c.Load)
 	}
-	t := &Table{secret: newSecret(), owners: newOwners(), defaults: DefaultTimeouts(), override: make(map[uint32]*Timeouts), onEvict: c.OnEvict}
+	t := &Table{secret: newSecret(), owners: newOwners(), defaults: DefaultTimeouts(), override: make(map[uint32]*Timeouts), onEvict: c.OnEvict, onUncount: c.OnUncount}
 	if c.Timeouts != nil {
 		t.defaults = *c.Timeouts
 	}

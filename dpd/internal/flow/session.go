@@ -90,6 +90,8 @@ const (
 	Embryonic
 	// Confirmed: at least one peer acknowledged a version of this birth.
 	Confirmed
+	// Counted: the session counts on its server's load on this node. The table's own; others leave it as it is.
+	Counted
 )
 
 // Tomb selects the tombstone kinds.

@@ -6,6 +6,7 @@ import (
 
 	"github.com/holdfast-lb/holdfast/dpd/internal/conntrack"
 	"github.com/holdfast-lb/holdfast/dpd/internal/flow"
+	"github.com/holdfast-lb/holdfast/dpd/internal/localport"
 	"github.com/holdfast-lb/holdfast/dpd/internal/sched"
 	"github.com/holdfast-lb/holdfast/dpd/internal/syncer"
 )
@@ -56,6 +57,9 @@ func (w *Worker) Shard() *syncer.Shard { return w.shard }
 
 // Now is the time of the turn in unix milliseconds, for requests.
 func (w *Worker) Now() int64 { return w.wall }
+
+// Ports is the worker's pool of local ports, for requests.
+func (w *Worker) Ports() *localport.Pool { return w.ports }
 
 // Table is the worker's session table, for requests.
 func (w *Worker) Table() *conntrack.Table { return w.table }

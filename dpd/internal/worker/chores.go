@@ -99,13 +99,10 @@ func (w *Worker) actions() bool {
 			w.count[stat.Takeovers]++
 			w.eventOfAction(flow.EventTakenOver, a, "")
 		case syncer.ActAged:
-			w.ended(a)
 			w.eventOfAction(flow.EventExpired, a, "")
 		case syncer.ActClosed:
-			w.ended(a)
 			w.eventOfAction(flow.EventClosed, a, "closed")
 		case syncer.ActRemoved:
-			w.ended(a)
 			w.eventOfAction(flow.EventExpired, a, "handshake_not_done")
 		case syncer.ActRefuted:
 		default:

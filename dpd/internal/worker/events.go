@@ -36,9 +36,21 @@ func (w *Worker) eventOfAction(k flow.EventKind, a *syncer.Action, reason string
 	w.emit(w.evt)
 }
 
-// ended takes a session off its server's count.
-func (w *Worker) ended(a *syncer.Action) {
-	if a.Msg.Rec.Server != 0 {
-		w.sched.Closed(a.Msg.Rec.Server)
+// counted puts a session of this node, or one from a peer that a packet used here, on its server's count; Uncounted takes
+// it off.
+func (w *Worker) counted(h flow.Handle) {
+	if srv := w.view.Schedule.Server(w.table.Server(h)); srv != nil && w.table.SetCounted(h) {
+		w.sched.Opened(srv)
 	}
+}
+
+// Uncounted takes a session off its server's count. It is the OnUncount of this worker's table.
+func (w *Worker) Uncounted(server uint32) { w.sched.Closed(server) }
+
+// Connections is how many sessions count on a server here; 0 for servers that are not configured. For requests.
+func (w *Worker) Connections(server uint32) uint32 {
+	if srv := w.view.Schedule.Server(server); srv != nil {
+		return w.sched.Connections(srv)
+	}
+	return 0
 }

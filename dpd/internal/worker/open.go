@@ -71,7 +71,7 @@ func (w *Worker) open(i int) {
 		return
 	}
 	w.count[stat.Opened]++
-	w.sched.Opened(srv)
+	w.counted(h)
 	w.eventOf(flow.EventCreated, h, "")
 	w.hit(i, conntrack.MakeRef(h, flow.In))
 }
@@ -102,7 +102,6 @@ func (w *Worker) create(x *flow.Session, srv *sched.Server) (flow.Handle, stat.C
 func (w *Worker) Evicted(s *flow.Session) {
 	w.count[stat.Evicted]++
 	w.ports.Release(s.Reply)
-	w.sched.Closed(s.Server)
 }
 
 // usable says whether the server of record h is configured and up, so that a new life may go to it.

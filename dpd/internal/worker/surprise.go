@@ -45,6 +45,9 @@ func (w *Worker) surprise(i int, h flow.Handle, d flow.Direction, o conntrack.Ou
 		if o&conntrack.HitSoftTomb != 0 {
 			w.retouch(info, h, d) // Touch leaves tombstones alone; now it may be none any more
 		}
+		if o&(conntrack.HitSoftTomb|conntrack.FirstLocalPacket) != 0 {
+			w.counted(h)
+		}
 	}
 	if o&(conntrack.HandshakeDone|told) == 0 || !w.table.Owned(h) {
 		return true
