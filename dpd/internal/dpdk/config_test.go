@@ -4,6 +4,8 @@ import (
 	"slices"
 	"strings"
 	"testing"
+
+	"github.com/holdfast-lb/holdfast/dpd/internal/steer"
 )
 
 func TestConfigIsChecked(t *testing.T) {
@@ -77,5 +79,29 @@ func TestPinRefusesCoresThatCannotBe(t *testing.T) {
 		if Pin(core) == nil {
 			t.Errorf("pinned to core %d", core)
 		}
+	}
+}
+
+func TestRSSKeyFitsTheDevice(t *testing.T) {
+	var key steer.Key
+	for i := range key {
+		key[i] = byte(i + 1)
+	}
+	for name, c := range map[string]struct {
+		key  *steer.Key
+		size int
+		want []byte
+	}{
+		"device without a size": {&key, 0, key[:]},
+		"device of the same":    {&key, 40, key[:]},
+		"device with a longer":  {&key, 52, append(slices.Clone(key[:]), make([]byte, 12)...)},
+		"device with a shorter": {&key, 16, nil},
+		"cluster without a key": {nil, 40, nil},
+	} {
+		t.Run(name, func(t *testing.T) {
+			if got := rssKey(c.key, c.size); !slices.Equal(got, c.want) {
+				t.Errorf("got %x", got)
+			}
+		})
 	}
 }

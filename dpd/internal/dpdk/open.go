@@ -86,14 +86,14 @@ func (p *Port) configure(cfg *PortConfig, nrx, ntx int) error {
 	rx := ethdev.RxMode{MTU: uint32(cfg.MTU)}
 	var opts []ethdev.Option
 	types := rssTypes & p.lim.rss
-	if min(nrx, cfg.Workers) > 1 && cfg.RSSKey != nil && types != 0 && (p.lim.keySize == 0 || p.lim.keySize == steer.KeyLen) {
+	if key := rssKey(cfg.RSSKey, p.lim.keySize); min(nrx, cfg.Workers) > 1 && key != nil && types != 0 {
 		p.hash = HashBoth
-		if p.lim.rss&rssSource == rssSource {
+		if p.lim.rss&rssSource == rssSource && len(key) == steer.KeyLen {
 			types |= rssSource
 			p.hash = HashClient
 		}
 		rx.MqMode = mqRSS
-		opts = append(opts, ethdev.OptRss(ethdev.RssConf{Key: cfg.RSSKey[:], Hf: types}))
+		opts = append(opts, ethdev.OptRss(ethdev.RssConf{Key: key, Hf: types}))
 	}
 	opts = append(opts, ethdev.OptRxMode(rx))
 	if err := p.id.DevConfigure(uint16(nrx), uint16(ntx), opts...); err != nil {

@@ -93,6 +93,46 @@ func TestFullDeviceFreesWhatItDoesNotTake(t *testing.T) {
 	}
 }
 
+func TestDeviceHashSparesTheSyncQueue(t *testing.T) {
+	m, err := steer.NewMap(3)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, c := range map[string]struct {
+		cfg  PortConfig
+		want Hash
+	}{
+		"key and several workers": {PortConfig{Device: "net_null0", Workers: 3, SyncQueue: true, RSSKey: &steer.Key{1}, Buckets: &m}, HashBoth},
+		"spread evenly":           {PortConfig{Device: "net_null0", Workers: 2, SyncQueue: true, RSSKey: &steer.Key{1}}, HashBoth},
+		"one worker":              {PortConfig{Device: "net_null0", Workers: 1, SyncQueue: true, RSSKey: &steer.Key{1}}, HashNone},
+		"no key":                  {PortConfig{Device: "net_null0", Workers: 3}, HashNone},
+		"device that cannot hash": {PortConfig{Device: "net_ring0", Workers: 3, RSSKey: &steer.Key{1}}, HashNone},
+	} {
+		t.Run(name, func(t *testing.T) {
+			p := open(t, c.cfg)
+			if p.Hash() != c.want {
+				t.Errorf("hash %v, want %v", p.Hash(), c.want)
+			}
+			if p.hash == HashNone {
+				return
+			}
+			table, err := reta(p.id, p.lim.reta)
+			if err != nil || len(table) == 0 {
+				t.Fatalf("table of %d entries: %v", len(table), err)
+			}
+			for i, q := range table {
+				want := i % c.cfg.Workers
+				if c.cfg.Buckets != nil {
+					want = m.Worker(uint8(i))
+				}
+				if int(q) != want {
+					t.Fatalf("entry %d is queue %d, want %d", i, q, want)
+				}
+			}
+		})
+	}
+}
+
 func TestPoolRunsDryAndRecovers(t *testing.T) {
 	pool := rt.Pool()
 	free := pool.Available()

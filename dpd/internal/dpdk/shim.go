@@ -207,3 +207,19 @@ func setReta(p ethdev.Port, queue []uint16) error {
 	}
 	return p.RssRetaUpdate(groups, uint16(len(queue)))
 }
+
+// reta reads the redirection table of size entries back.
+func reta(p ethdev.Port, size int) ([]uint16, error) {
+	groups := make([]C.struct_rte_eth_rss_reta_entry64, (size+63)/64)
+	for i := range groups {
+		groups[i].mask = 1<<64 - 1
+	}
+	if err := rteError(C.rte_eth_dev_rss_reta_query(C.uint16_t(p), &groups[0], C.uint16_t(size))); err != nil {
+		return nil, err
+	}
+	table := make([]uint16, size)
+	for i := range table {
+		table[i] = uint16(groups[i/64].reta[i%64])
+	}
+	return table, nil
+}

@@ -93,17 +93,16 @@ func (c *course) run(ctx context.Context, o *options, rt *dpdk.Runtime, rep *rep
 	return nil
 }
 
-// macswap exchanges source and destination address of each packet.
+// macswap exchanges source and destination address of each packet: two overlapping words of eight bytes.
 func macswap(b *port.Batch) {
-	for i := range b.N {
+	for i := range b.Pkt[:b.N] {
 		d := b.Pkt[i].Data
 		if len(d) < 12 {
 			continue
 		}
-		lo, hi := binary.LittleEndian.Uint64(d), uint64(binary.LittleEndian.Uint32(d[8:]))
-		dst, src := lo&(1<<48-1), lo>>48|hi<<16
-		binary.LittleEndian.PutUint64(d, src|dst<<48)
-		binary.LittleEndian.PutUint32(d[8:], uint32(dst>>16))
+		lo, hi := binary.LittleEndian.Uint64(d), binary.LittleEndian.Uint64(d[4:])
+		binary.LittleEndian.PutUint64(d, hi>>16|lo<<48)
+		binary.LittleEndian.PutUint64(d[4:], hi>>48|lo<<16)
 	}
 }
 
