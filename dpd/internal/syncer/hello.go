@@ -181,26 +181,36 @@ func (y *Sync) stranger(p *peer, h *syncwire.Header, from netip.AddrPort, b []by
 	if f.Has(syncwire.KindFenced) || !y.replies.take(y.now) {
 		return
 	}
-	by := flow.Node{}
-	for _, k := range y.fenced {
-		if k.ID == node.ID {
-			by = k
-		}
-	}
-	if p != nil && p.node.Inc > by.Inc && p.node.Inc > node.Inc {
-		by = p.node
-	}
-	w := syncwire.Fenced{Inc: h.Inc, ByInc: by.Inc, View: y.epoch}
+	w := syncwire.Fenced{Inc: h.Inc, ByInc: y.replacedBy(p, node), View: y.epoch}
 	if f.Has(syncwire.KindHello) {
 		w.Echo = f.Hello.Nonce
 	}
-	q := p
-	if q == nil {
-		q = newPeer(y, node)
+	y.tellFenced(node, from, &w)
+}
+
+// replacedBy is the incarnation that ended another one; 0: it was removed from the view.
+func (y *Sync) replacedBy(p *peer, n flow.Node) uint64 {
+	if p != nil && p.node.Inc > n.Inc {
+		return p.node.Inc
 	}
-	q.flush(syncwire.LaneControl)
-	q.control(func(b *syncwire.Builder) syncwire.Outcome { return b.Fenced(&w) })
-	q.flushTo(syncwire.LaneControl, from)
+	for _, f := range y.fenced {
+		if f.ID == n.ID && !f.removed {
+			return f.Inc
+		}
+	}
+	return 0
+}
+
+// tellFenced answers a datagram of a fenced incarnation, under a salt of its own: there is no link.
+func (y *Sync) tellFenced(n flow.Node, to netip.AddrPort, w *syncwire.Fenced) {
+	l := newOutLane(&y.ring, syncseal.Link{Inc: y.cfg.Self.Inc, Sender: y.cfg.Self.ID, Receiver: n.ID, Salt: y.random32() | 1}, false)
+	l.begin(syncwire.LaneControl, syncwire.MinMTU, y.epoch, y.sent())
+	l.builder.Fenced(w)
+	if b := l.seal(); b != nil {
+		y.Count[SyncSent]++
+		y.Count[SyncBytes] += uint64(len(b))
+		y.out.Send(n, to, b)
+	}
 }
 
 // fencedBy is a member's word that this incarnation is over.

@@ -135,7 +135,10 @@ func (s *Shard) Fenced(now int64, n flow.Node) {
 	switch {
 	case i >= 0:
 		s.fenced[i].Inc = max(s.fenced[i].Inc, n.Inc)
-	case len(s.fenced) < 4*MaxMembers:
+	default:
+		if len(s.fenced) == 4*MaxMembers {
+			s.fenced = slices.Delete(s.fenced, 0, 1)
+		}
 		s.fenced = append(s.fenced, n)
 	}
 	before := len(s.members)

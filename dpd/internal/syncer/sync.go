@@ -3,6 +3,7 @@ package syncer
 import (
 	"errors"
 	"net/netip"
+	"slices"
 
 	"github.com/holdfast-lb/holdfast/dpd/internal/flow"
 	"github.com/holdfast-lb/holdfast/dpd/internal/syncseal"
@@ -32,6 +33,12 @@ type SyncConfig struct {
 	Off    Rules
 }
 
+// fenced is the least incarnation of a node that is heard.
+type fenced struct {
+	flow.Node
+	removed bool // the one below was removed from the view; no higher one was heard yet
+}
+
 // ErrConfig: a SyncConfig that can't be used.
 var ErrConfig = errors.New("syncer: bad config")
 
@@ -47,7 +54,7 @@ type Sync struct {
 	now     int64
 	ticked  int64
 	peers   []*peer
-	fenced  []flow.Node // per id the least incarnation that is heard
+	fenced  []fenced // by node id
 	replies tokens
 	opens   tokens
 
@@ -72,7 +79,7 @@ func NewSync(now int64, cfg SyncConfig, out Outlet) (*Sync, error) {
 	return &Sync{
 		cfg: cfg, out: out, decoder: syncwire.NewDecoder(), born: now, now: now, ticked: now,
 		stable: make([]int64, cfg.Shards), floor: make([]int64, cfg.Shards), owed: make([]bool, cfg.Shards),
-		replies: tokens{rate: 200, burst: 50, level: 50_000, at: now}, opens: tokens{rate: 500, burst: 100, level: 100_000, at: now},
+		replies: tokens{rate: 20, burst: 10, level: 10_000, at: now}, opens: tokens{rate: 500, burst: 100, level: 100_000, at: now},
 	}, nil
 }
 
@@ -96,6 +103,12 @@ func (y *Sync) SetView(now int64, v *View) bool {
 		y.cfg.Self, y.born, y.peers, y.isFenced = v.Self, y.now, nil, false
 	}
 	old := y.peers
+	for _, p := range old {
+		// Who left the view is over, save under a static list, where silence alone removes and a HELLO brings back.
+		if i := slices.IndexFunc(v.Members, func(m Member) bool { return m.Node.ID == p.node.ID }); i < 0 && v.Epoch > 0 {
+			y.fenceBelow(flow.Node{ID: p.node.ID, Inc: p.node.Inc + 1}, true)
+		}
+	}
 	y.peers = make([]*peer, 0, len(v.Members))
 	for _, m := range v.Members {
 		if m.Node.ID == y.cfg.Self.ID || len(y.peers) == MaxMembers || y.below(m.Node) {
@@ -129,22 +142,33 @@ func (y *Sync) below(n flow.Node) bool {
 	return false
 }
 
-// fence ends all incarnations of a node below n.Inc.
+// fence ends all incarnations of a node below n.Inc, which was heard.
 func (y *Sync) fence(n flow.Node) {
-	for i := range y.fenced {
-		if y.fenced[i].ID == n.ID {
-			if y.fenced[i].Inc >= n.Inc {
-				return
-			}
-			y.fenced[i].Inc = n.Inc
-			y.tellFence(n)
-			return
-		}
-	}
-	if len(y.fenced) < 4*MaxMembers {
-		y.fenced = append(y.fenced, n)
+	if y.fenceBelow(n, false) {
 		y.tellFence(n)
 	}
+}
+
+func (y *Sync) fenceBelow(n flow.Node, removed bool) bool {
+	if y.off(NoFence) {
+		return false
+	}
+	for i := range y.fenced {
+		f := &y.fenced[i]
+		if f.ID != n.ID {
+			continue
+		}
+		if f.Inc > n.Inc || f.Inc == n.Inc && (removed || !f.removed) {
+			return false
+		}
+		*f = fenced{n, removed}
+		return true
+	}
+	if len(y.fenced) == 4*MaxMembers {
+		y.fenced = slices.Delete(y.fenced, 0, 1)
+	}
+	y.fenced = append(y.fenced, fenced{n, removed})
+	return true
 }
 
 func (y *Sync) tellFence(n flow.Node) {

@@ -102,9 +102,7 @@ func (c *conn) emit(dir flow.Direction, flags uint8, payload uint32) {
 	}
 	c.w.after(1, func() {
 		if n.alive && c.phase != over {
-			before := n.w.mapped(n)
 			n.packet(p)
-			_ = before
 		}
 	})
 }

@@ -40,7 +40,7 @@ func (c *coordinator) publish(spread int64) {
 		}
 		life := n.life
 		c.w.after(ms, func() {
-			if n.alive && n.life == life {
+			if n.alive && n.life == life && !n.paused && !n.zombie {
 				n.setView(&syncer.View{Epoch: epoch, Self: n.node(), Members: members})
 			}
 		})
@@ -88,10 +88,74 @@ func (c *coordinator) crash(n *node) {
 	}
 }
 
+// pauseOne stops a node by a signal for a while.
+func (c *coordinator) pauseOne() {
+	w := c.w
+	r := w.routable()
+	if len(r) < 2 || w.quiet {
+		return
+	}
+	c.pause(r[w.rng.IntN(len(r))], 200+w.rng.Int64N(8_000))
+}
+
+func (c *coordinator) pause(n *node, ms int64) {
+	w := c.w
+	w.logf("node %d pauses for %d ms", n.id, ms)
+	n.paused = true
+	who, life := n.node(), n.life
+	for _, o := range w.conns {
+		if w.chance(0.7) { // the others' packets are lost until it goes on
+			w.after(100+w.rng.Int64N(200), func() { o.reroute() })
+		}
+	}
+	w.after(400+w.rng.Int64N(800), func() {
+		if i := c.index(who.ID); n.paused && n.life == life && i >= 0 && c.members[i].Node == who {
+			w.logf("view removes paused node %d", who.ID)
+			c.members = append(c.members[:i], c.members[i+1:]...)
+			n.zombie = true
+			c.publish(300)
+		}
+	})
+	w.after(ms, func() {
+		if n.life != life {
+			return
+		}
+		w.logf("node %d goes on, zombie %v", n.id, n.zombie)
+		n.paused = false
+		for _, b := range n.backlog {
+			if n.alive && n.life == life {
+				n.datagram(b)
+			}
+		}
+		n.backlog = nil
+		if !n.zombie {
+			c.publish(50)
+			return
+		}
+		// When all its peers were replaced meanwhile, only the coordinator is left to tell it.
+		w.after(3_000, func() {
+			if n.life == life {
+				c.fencedOut(n)
+			}
+		})
+	})
+}
+
+// fencedOut is a node that learned that it is over: its process ends and begins anew.
+func (c *coordinator) fencedOut(n *node) {
+	c.w.logf("node %d knows that it is fenced", n.id)
+	n.stop()
+	c.w.dropLost()
+	for _, o := range c.w.conns {
+		c.w.after(20, o.reroute)
+	}
+	c.w.after(200, func() { c.join(n) })
+}
+
 // reroute moves sides that ran through a dead node.
 func (o *conn) reroute() {
 	for d, n := range o.path {
-		if n == nil || !n.alive || !n.admitted {
+		if n == nil || !n.alive || !n.admitted || n.paused || n.zombie {
 			if m := o.w.anyRoute(); m != nil {
 				o.path[d] = m
 			}

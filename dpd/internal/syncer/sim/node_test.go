@@ -21,6 +21,9 @@ type node struct {
 	shardCount int
 	alive      bool
 	admitted   bool
+	paused     bool // stopped by a signal: it neither runs nor knows
+	zombie     bool // it went on after the view had removed it
+	backlog    [][]byte
 	block      int // leased block of local addresses; 0: none
 	life       int // distinguishes ticks of former lives
 	sync       *syncer.Sync
@@ -52,6 +55,7 @@ func (n *node) shardOf(b flow.Bucket) int { return int(b) % n.shardCount }
 func (n *node) start(inc uint64, block int) {
 	w := n.w
 	n.inc, n.alive, n.admitted, n.block = inc, true, false, block
+	n.paused, n.zombie, n.backlog = false, false, nil
 	n.life++
 	n.ports = ports{n: n, taken: map[flow.Key]bool{}, freed: map[flow.Key]int64{}}
 	n.shards = nil
@@ -96,7 +100,9 @@ func (n *node) start(inc uint64, block int) {
 		if n.life != life || !n.alive {
 			return
 		}
-		n.tick()
+		if !n.paused {
+			n.tick()
+		}
 		w.after(5, tick)
 	}
 	w.after(w.rng.Int64N(5)+1, tick)
@@ -126,6 +132,12 @@ func (n *node) Deliver(i int, d *syncer.Delivery) bool {
 }
 
 func (n *node) datagram(b []byte) {
+	if n.paused {
+		if len(n.backlog) < 500 {
+			n.backlog = append(n.backlog, b)
+		}
+		return
+	}
 	before := n.w.mapped(n)
 	n.sync.Datagram(n.now(), netip.AddrPort{}, b)
 	n.drain()
@@ -170,7 +182,7 @@ func (s *shard) act(a *syncer.Action) {
 		s.wake(a)
 	case syncer.ActTakenOver, syncer.ActAdopted, syncer.ActRefuted, syncer.ActAged, syncer.ActClosed, syncer.ActReborn, syncer.ActRemoved:
 		w.logf("node %d: %v %s", s.n.id, eventName[a.Kind], recName(&a.Msg.Rec))
-		if a.Kind == syncer.ActClosed {
+		if a.Kind == syncer.ActClosed && !s.n.zombie {
 			w.closed[life{flow.Birth(a.Msg.Rec.Birth), flow.Key(a.Msg.Rec.Orig), flow.Key(a.Msg.Rec.Reply)}] = true
 		}
 		if a.Kind == syncer.ActAged {
@@ -207,6 +219,9 @@ func (n *node) tick() {
 	n.drain()
 	n.sync.Tick(n.now())
 	n.drain()
+	if n.sync.Fenced() {
+		n.w.coord.fencedOut(n)
+	}
 }
 
 // ports is the pool of a node, of few ports, so that they are used again soon.

@@ -21,6 +21,9 @@ type packet struct {
 
 // packet handles one packet as a worker does: look up, touch, ask the Shard where it must be asked, translate.
 func (n *node) packet(p packet) {
+	if n.paused {
+		return
+	}
 	s := n.shards[n.shardOf(p.c.bucket)]
 	now := n.now()
 	s.table.Advance(expiry.Tick(uint32(now)))

@@ -56,6 +56,7 @@ type options struct {
 	drain    bool    // at the end, let everything end and look for what stayed
 	crashes  bool
 	cuts     bool
+	pauses   bool
 	restarts bool
 }
 
@@ -181,7 +182,7 @@ func (w *world) living() (list []*node) {
 // routable are the nodes that the router sends packets to.
 func (w *world) routable() (list []*node) {
 	for _, n := range w.nodes {
-		if n.alive && n.admitted {
+		if n.alive && n.admitted && !n.paused && !n.zombie {
 			list = append(list, n)
 		}
 	}
@@ -215,6 +216,8 @@ func (w *world) trouble(until int64) {
 		w.cutOne()
 	case x < 0.96 && w.opt.crashes:
 		w.coord.crashOne()
+	case x < 1 && w.opt.pauses:
+		w.coord.pauseOne()
 	}
 }
 
