@@ -47,7 +47,7 @@ func (p *Port) open(cfg *PortConfig) (err error) {
 	}
 	defer func() {
 		if err != nil {
-			err = errors.Join(err, p.shut(false))
+			err = errors.Join(err, p.shut())
 		}
 	}()
 	if p.lim, err = limitsOf(p.id); err != nil {
@@ -202,7 +202,7 @@ func (p *Port) Close() error {
 	var err error
 	if e := p.rt.do(func() {
 		if !p.closed {
-			err = p.shut(true)
+			err = p.shut()
 		}
 	}); e != nil && !errors.Is(e, ErrClosed) {
 		return e
@@ -213,14 +213,12 @@ func (p *Port) Close() error {
 	return nil
 }
 
-// shut takes an opened port apart, from whatever point it reached.
-func (p *Port) shut(running bool) error {
+// shut takes an opened port apart, from whatever point it reached. Stopping what never ran is no error, and closing what
+// runs is one.
+func (p *Port) shut() error {
 	p.closed = true
-	var errs []error
-	if running {
-		errs = append(errs, p.filter.destroyAll())
-		p.id.Stop()
-	}
+	errs := []error{p.filter.destroyAll()}
+	p.id.Stop()
 	p.id.Close()
 	if p.lim.device != nil && !isPCI(p.info.Name) {
 		errs = append(errs, removeDevice(p.lim.device))

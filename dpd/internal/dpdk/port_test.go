@@ -277,13 +277,14 @@ func TestDevicesThatCannotBeOpened(t *testing.T) {
 		cfg  PortConfig
 		want string
 	}{
-		"unknown driver":          {PortConfig{Device: "net_nosuch0"}, "probe net_nosuch0"},
-		"missing interface":       {PortConfig{Device: "net_af_packet0,iface=tnosuch0"}, "probe net_af_packet0,iface=tnosuch0"},
-		"no interface named":      {PortConfig{Device: "net_af_packet0"}, "probe net_af_packet0"},
-		"unknown argument":        {PortConfig{Device: "net_null0,colour=red"}, "probe net_null0"},
-		"not a network device":    {PortConfig{Device: "eth0"}, "neither"},
-		"missing capture file":    {PortConfig{Device: "net_pcap0,rx_pcap=/nonexistent/a,tx_pcap=/nonexistent/b"}, "probe net_pcap0"},
-		"MTU that the pool lacks": {PortConfig{Device: "net_null0", MTU: 9000}, "MTU is 9000"},
+		"unknown driver":            {PortConfig{Device: "net_nosuch0"}, "probe net_nosuch0"},
+		"missing interface":         {PortConfig{Device: "net_af_packet0,iface=tnosuch0"}, "probe net_af_packet0,iface=tnosuch0"},
+		"no interface named":        {PortConfig{Device: "net_af_packet0"}, "probe net_af_packet0"},
+		"unknown argument":          {PortConfig{Device: "net_null0,colour=red"}, "probe net_null0"},
+		"not a network device":      {PortConfig{Device: "eth0"}, "neither"},
+		"missing capture file":      {PortConfig{Device: "net_pcap0,rx_pcap=/nonexistent/a,tx_pcap=/nonexistent/b"}, "probe net_pcap0"},
+		"MTU that the device lacks": {PortConfig{Device: "net_af_packet0,iface=lo,framesz=1024", MTU: 1900}, "MTU 1900"},
+		"MTU that the pool lacks":   {PortConfig{Device: "net_null0", MTU: 9000}, "MTU is 9000"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			free := rt.Pool().Available()

@@ -126,7 +126,7 @@ func views(b *port.Batch) *[burst.Max]burst.View {
 	return (*[burst.Max]burst.View)(unsafe.Pointer(&b.Pkt))
 }
 
-// Package burst works on memory layouts that it does not see. These are indexes of arrays of one element, so any difference
+// Package burst works on memory layouts that it does not see. These check them: they are indexes of arrays of one element, so any difference
 // fails the build.
 var (
 	_ = [1]struct{}{}[port.BurstMax-burst.Max]
@@ -138,6 +138,11 @@ var (
 	_ = [1]struct{}{}[unsafe.Offsetof(mbuf{}.pkt_len)-burst.OffPacketLen]
 	_ = [1]struct{}{}[unsafe.Offsetof(mbuf{}.data_len)-burst.OffDataLen]
 	_ = [1]struct{}{}[headroom-C.RTE_PKTMBUF_HEADROOM]
+	// go-dpdk's own types are read here as DPDK's, whatever go-dpdk calls their fields.
+	_ = [1]struct{}{}[unsafe.Sizeof(ethdev.DevInfo{})-unsafe.Sizeof(C.struct_rte_eth_dev_info{})]
+	_ = [1]struct{}{}[unsafe.Sizeof(ethdev.Stats{})-unsafe.Sizeof(C.struct_rte_eth_stats{})]
+	_ = [1]struct{}{}[unsafe.Sizeof(ethdev.MACAddr{})-unsafe.Sizeof([6]byte{})]
+	_ = [1]struct{}{}[unsafe.Sizeof(ethdev.RssRetaEntry64{})-unsafe.Sizeof(C.struct_rte_eth_rss_reta_entry64{})]
 )
 
 // packetOf is the packet in a buffer of one segment.
