@@ -19,6 +19,10 @@ import (
 // callTimeout bounds one call to a data plane.
 const callTimeout = 2 * time.Second
 
+// firstContact is how long a node may take until its first status. Before that, being late says nothing of it: both
+// processes have only just begun.
+const firstContact = 3 * time.Second
+
 // Times between two tries, from the first failure on.
 const (
 	retryMin = 50 * time.Millisecond
@@ -109,18 +113,19 @@ func (l *link) control(ctx context.Context, up bool) {
 // watch follows the node's status. A stream that breaks is begun again at once; only when that fails too is the control
 // connection said to be lost. A process that died refuses the connection within a millisecond, so this costs no time.
 func (l *link) watch(ctx context.Context) {
-	wait := retryMin
+	wait, met, start := retryMin, false, time.Now()
 	for ctx.Err() == nil {
 		begun := time.Now()
 		came := l.follow(ctx)
 		if ctx.Err() != nil {
 			return
 		}
+		met = met || came
 		if came {
 			if wait = retryMin; time.Since(begun) > retryMin {
 				continue
 			}
-		} else {
+		} else if met || time.Since(start) > firstContact {
 			l.control(ctx, false)
 		}
 		select {
