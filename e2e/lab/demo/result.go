@@ -46,6 +46,16 @@ func silences(flows []load.Flow) []float64 {
 	return list
 }
 
+// slowest is the active connection with the longest silence.
+func slowest(flows []load.Flow) (worst load.Flow) {
+	for _, f := range flows {
+		if f.Kind == load.Active && f.SilenceMs >= worst.SilenceMs {
+			worst = f
+		}
+	}
+	return worst
+}
+
 // brokenFlows are those that broke.
 func brokenFlows(flows []load.Flow) []load.Flow {
 	return slices.DeleteFunc(slices.Clone(flows), func(f load.Flow) bool { return f.Broken == "" })

@@ -74,6 +74,9 @@ func TestPlacement(t *testing.T) {
 	if got := silences(flows); len(got) != 2 || got[1] != 9 {
 		t.Errorf("silences: %v", got)
 	}
+	if got := slowest(flows); got.ID != 4 {
+		t.Errorf("slowest: %v", got)
+	}
 	if got := brokenFlows(flows); len(got) != 1 || got[0].ID != 4 {
 		t.Errorf("broken: %v", got)
 	}

@@ -117,6 +117,9 @@ func (s *scenario) kill(ctx context.Context, not string) (string, error) {
 	gaps := silences(flows)
 	s.result.silences = append(s.result.silences, gaps...)
 	s.say("longest silence of %d active connections: p50 %.0f ms, p99 %.0f ms, max %.0f ms", len(gaps), quantile(gaps, 0.5), quantile(gaps, 0.99), quantile(gaps, 1))
+	if worst := slowest(flows); worst.SilenceMs > 500 {
+		s.say("the longest was flow %d from %v to %v, of %s", worst.ID, worst.Client, worst.Service, before[worst.Client].GetOwner())
+	}
 	if flows, err = s.client.ask("wake", nil); err != nil {
 		return "", err
 	}
