@@ -21,18 +21,30 @@ const (
 // RST and FIN are believed if they continue the last packet of their direction seen on this node; values that came by sync
 // are hints that convince nobody. One that isn't believed shortens the timer to 30 s, and the next data restores it.
 func (t *Table) Touch(h flow.Handle, d flow.Direction, seg *Segment, now expiry.Tick) Outcome {
-	r := t.at(h)
-	d &= 1
+	return t.touch(t.at(h), h, d&1, seg, now)
+}
+
+func (t *Table) touch(r *record, h flow.Handle, d flow.Direction, seg *Segment, now expiry.Tick) Outcome {
 	if r.word()&t.ordinary.mask != t.ordinary.want || seg == nil || seg.Flags&(SYN|FIN|RST|ACK) != ACK {
 		return t.touchSlow(h, d, seg, now)
 	}
 	end := seg.Seq + seg.Payload
-	if seg.Payload|(end^r.next[d])|(seg.Ack^r.ack[d])|uint32(seg.Window^r.window[d]) == 0 {
+	if seg.Payload|(end^r.next[d&1])|(seg.Ack^r.ack[d&1])|uint32(seg.Window^r.window[d&1]) == 0 {
 		return r.repeated(d, now)
 	}
 	r.seen = now
 	r.advance(d, end, seg)
 	return 0
+}
+
+// Pass is Touch and Outgoing of what a look-up found. to is what the record said after the one and before the other's
+// outcome was acted upon.
+func (t *Table) Pass(ref Ref, seg *Segment, now expiry.Tick, to *flow.Key) Outcome {
+	h, d := ref.Handle(), ref.Dir()
+	r := t.at(h)
+	o := t.touch(r, h, d, seg, now)
+	t.outgoing(r, h, d, to)
+	return o
 }
 
 // advance moves the sequence hints of direction d, if what the segment acknowledges can have been sent.

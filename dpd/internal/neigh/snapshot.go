@@ -22,11 +22,18 @@ type Hop struct {
 	VLAN uint16
 	L3   int // size of the link header in bytes
 	link [packet.EthernetSize + packet.TagSize]byte
+
+	// The untagged header as words: its first eight bytes, and the last eight of its 14 for IPv4 and for IPv6.
+	head uint64
+	tail [2]uint64
 }
 
 func newHop(p *Port, index int, next netip.Addr, mac [6]byte) *Hop {
 	h := &Hop{Next: next, Port: index, MTU: p.MTU, Src: p.MAC, Dst: mac, VLAN: p.VLAN}
 	h.L3 = packet.PutEthernet(h.link[:], h.Dst, h.Src, h.VLAN, packet.EtherTypeIPv4)
+	h.head = binary.BigEndian.Uint64(h.link[:])
+	h.tail[0] = binary.BigEndian.Uint64(h.link[packet.EthernetSize-8:])
+	h.tail[1] = h.tail[0]&^0xffff | packet.EtherTypeIPv6
 	return h
 }
 
@@ -35,6 +42,12 @@ func newHop(p *Port, index int, next netip.Addr, mac [6]byte) *Hop {
 func (h *Hop) SetLink(pool port.Pool, p *port.Packet, l3 int) bool {
 	if l3 != h.L3 && !pool.Resize(p, h.L3-l3, 0) {
 		return false
+	}
+	if d := p.Data; h.L3 == packet.EthernetSize && len(d) > packet.EthernetSize {
+		// Two words that overlap, in place of a copy of a length that the compiler can't know.
+		binary.BigEndian.PutUint64(d, h.head)
+		binary.BigEndian.PutUint64(d[6:], h.tail[d[packet.EthernetSize]>>5&1])
+		return true
 	}
 	copy(p.Data, h.link[:h.L3])
 	if p.Data[h.L3]>>4 == 6 {

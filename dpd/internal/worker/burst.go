@@ -3,7 +3,6 @@ package worker
 import (
 	"github.com/holdfast-lb/holdfast/dpd/internal/conntrack"
 	"github.com/holdfast-lb/holdfast/dpd/internal/expiry"
-	"github.com/holdfast-lb/holdfast/dpd/internal/flow"
 	"github.com/holdfast-lb/holdfast/dpd/internal/nat"
 	"github.com/holdfast-lb/holdfast/dpd/internal/packet"
 	"github.com/holdfast-lb/holdfast/dpd/internal/port"
@@ -14,9 +13,9 @@ import (
 // burst takes a burst through the stages. steerIt is false for packets that another thread has steered here. w.from says
 // by which device each came in. The burst is empty afterwards: every packet was sent, handed over, kept or dropped.
 func (w *Worker) burst(b *port.Batch, steerIt bool) {
-	w.n = 0
+	w.n, w.pkt = 0, b.Pkt[:]
 	for i := range b.N {
-		w.admit(b.Pkt[i], w.from[i], steerIt)
+		w.admit(i, steerIt)
 	}
 	b.N = 0
 	if w.n == 0 {
@@ -29,39 +28,27 @@ func (w *Worker) burst(b *port.Batch, steerIt bool) {
 	}
 }
 
-// admit parses one packet and keeps it for this burst, or sends it to the thread that it belongs to.
-func (w *Worker) admit(p port.Packet, in uint8, steerIt bool) {
-	info := &w.info[w.n]
+// admit parses packet i of the batch and keeps it for this burst, or sends it to the thread that it belongs to.
+func (w *Worker) admit(i int, steerIt bool) {
+	p, in, info := &w.pkt[i], w.from[i], &w.info[w.n]
 	if r := packet.Parse(p.Data, info); r != packet.OK {
 		w.parse[r]++
-		w.discard(p)
+		w.discard(*p)
 		return
 	}
-	if steerIt && (!info.ForMAC(w.cfg.Queues[in].MAC) || info.VLAN != w.cfg.Queues[in].VLAN) {
-		w.free(p, stat.DropNotForUs)
-		return
+	if steerIt {
+		if q := &w.cfg.Queues[in]; !info.ForMAC(q.MAC) || info.VLAN != q.VLAN {
+			w.free(*p, stat.DropNotForUs)
+			return
+		}
 	}
 	if info.Class != packet.ClassTCP && info.Class != packet.ClassUDP && info.Class != packet.ClassError {
-		w.toHost(p, in)
+		w.toHost(*p, in)
 		return
 	}
-	if steerIt && w.view.Steer != nil {
-		v := w.view.Steer.Steer(info)
-		if v.Kind == steer.ToSync {
-			w.count[stat.ToSync]++
-			if !w.cfg.Links.Sync.Put(&p) {
-				w.free(p, stat.DropSyncFull)
-			}
-			return
-		}
-		if v.Kind == steer.ToHost {
-			// No service of the configuration; sessions of one that was removed live on where their client belongs.
-			v.Worker = w.cfg.Map.Worker(w.view.Steer.Bucket(info.Addr, info.Meta))
-		}
-		if v.Worker != w.cfg.Index {
-			w.hand(p, in, v.Worker)
-			return
-		}
+	// A TCP packet is never for the sync thread, so with one worker there is no question whose it is.
+	if steerIt && !(w.alone && info.Class == packet.ClassTCP) && !w.steer(p, in, info) {
+		return
 	}
 	k := &w.key[w.n]
 	if info.Class == packet.ClassError {
@@ -69,9 +56,35 @@ func (w *Worker) admit(p port.Packet, in uint8, steerIt bool) {
 	} else {
 		k.Addr, k.Meta = info.Addr, info.Meta
 	}
-	w.pkt[w.n] = p
-	w.from[w.n] = in // never overtakes the loop of burst: w.n <= i
+	if w.n != i {
+		w.pkt[w.n] = *p
+		w.from[w.n] = in
+	}
 	w.n++
+}
+
+// steer reports whether a packet is for this worker; else it is on its way to the thread that it belongs to.
+func (w *Worker) steer(p *port.Packet, in uint8, info *packet.Info) bool {
+	if w.view.Steer == nil {
+		return true
+	}
+	v := w.view.Steer.Steer(info)
+	if v.Kind == steer.ToSync {
+		w.count[stat.ToSync]++
+		if !w.cfg.Links.Sync.Put(p) {
+			w.free(*p, stat.DropSyncFull)
+		}
+		return false
+	}
+	if v.Kind == steer.ToHost {
+		// No service of the configuration; sessions of one that was removed live on where their client belongs.
+		v.Worker = w.cfg.Map.Worker(w.view.Steer.Bucket(info.Addr, info.Meta))
+	}
+	if v.Worker != w.cfg.Index {
+		w.hand(*p, in, v.Worker)
+		return false
+	}
+	return true
 }
 
 func (w *Worker) hand(p port.Packet, in uint8, to int) {
@@ -108,41 +121,43 @@ const surprising = ^(conntrack.Doubted | conntrack.Untracked)
 // hit books a packet of a known session and forwards it.
 func (w *Worker) hit(i int, ref conntrack.Ref) {
 	info := &w.info[i]
-	h, d := ref.Handle(), ref.Dir()
 	var o conntrack.Outcome
 	if info.Class == packet.ClassTCP {
 		seg := segment(info)
-		o = w.table.Touch(h, d, &seg, expiry.Tick(w.now))
+		o = w.table.Pass(ref, &seg, expiry.Tick(w.now), &w.to)
 	} else {
-		o = w.table.Touch(h, d, nil, expiry.Tick(w.now))
+		o = w.table.Pass(ref, nil, expiry.Tick(w.now), &w.to)
 	}
-	if o&surprising != 0 && !w.surprise(i, h, d, o) {
-		return
+	if o&surprising != 0 {
+		h, d := ref.Handle(), ref.Dir()
+		if !w.surprise(i, h, d, o) {
+			return
+		}
+		w.table.Outgoing(h, d, &w.to)
 	}
 	w.count[stat.Hits]++
-	w.forward(i, h, d)
+	w.forward(i)
 }
 
 func segment(info *packet.Info) conntrack.Segment {
 	return conntrack.Segment{Seq: info.Seq, Ack: info.Ack, Payload: uint32(info.PayloadLen), Window: info.Window, Flags: info.Flags}
 }
 
-// forward rewrites packet i to the session's other side and sends it.
-func (w *Worker) forward(i int, h flow.Handle, d flow.Direction) {
-	w.table.Outgoing(h, d, &w.to)
-	p, info := w.pkt[i], &w.info[i]
+// forward rewrites packet i to the tuple w.to and sends it.
+func (w *Worker) forward(i int) {
+	info := &w.info[i]
 	r := w.route(&w.to)
 	if r != nil && int(info.End-info.L3) > r.MTU {
 		w.answer(i, nat.TooBig, uint32(r.MTU))
 		return
 	}
-	switch v := nat.Rewrite(info, p.Data, &w.to); v {
+	switch v := nat.Rewrite(info, w.pkt[i].Data, &w.to); v {
 	case nat.Done:
 	case nat.TTLExpired:
 		w.answer(i, nat.TimeExceeded, 0)
 		return
 	default:
-		w.free(p, stat.DropFlowState)
+		w.free(w.pkt[i], stat.DropFlowState)
 		return
 	}
 	w.send(i, r)

@@ -50,15 +50,16 @@ func (w *Worker) inbox() (busy bool) {
 
 // chores is the bounded share of everything that is not a packet.
 func (w *Worker) chores() (busy bool) {
-	n := w.table.Sweep(expiry.Tick(w.now), sweepPerTurn, expirePerTurn, w.due[:])
-	for _, h := range w.due[:n] {
-		if keep := w.shard.Expired(w.wall, h); keep > 0 {
-			w.table.Rearm(h, expiry.Tick(w.now+uint32(keep)))
-		}
+	n := 0
+	if w.now != w.lastTick {
+		w.sweep = sweepPerMS
+	}
+	if w.sweep > 0 {
+		n = w.expire()
 	}
 	if w.now != w.lastTick {
 		w.lastTick = w.now
-		w.shard.Tick(w.wall, shardBudget)
+		w.shard.Tick(w.wall, w.budget())
 		w.host()
 		if w.wait.n > 0 {
 			w.back.N = 0
@@ -79,9 +80,63 @@ func (w *Worker) chores() (busy bool) {
 	return busy
 }
 
+// budget is what the shard may go through now: nothing while the sync thread is behind, or a bulk would push out what
+// sessions have to say.
+func (w *Worker) budget() int {
+	if out := w.cfg.Links.Outbox; out.Len() > out.Cap()/2 {
+		return 0
+	}
+	return shardBudget
+}
+
+// maxOwed bounds the ends of bulks that wait for room: begin and end for each member.
+const maxOwed = 2 * syncer.MaxMembers
+
+// outbox passes an action to the sync thread. It reports false when there was no room; the ends of a bulk wait for it,
+// since no digest makes up for them.
+func (w *Worker) outbox(a *syncer.Action) bool {
+	ends := a.Kind == syncer.ActBulkBegin || a.Kind == syncer.ActBulkEnd
+	if !(ends && len(w.owed) > 0) && w.cfg.Links.Outbox.Put(a) {
+		return true
+	}
+	if ends && len(w.owed) < maxOwed {
+		w.owed = append(w.owed, *a)
+		return true
+	}
+	w.count[stat.SyncOutFull]++
+	return false
+}
+
+// payOwed passes on what waited for room.
+func (w *Worker) payOwed() {
+	n := 0
+	for n < len(w.owed) && w.cfg.Links.Outbox.Put(&w.owed[n]) {
+		n++
+	}
+	w.owed = append(w.owed[:0], w.owed[n:]...)
+}
+
+// expire looks at some deadlines and ends sessions. What is left of a millisecond's share waits for the next turn, so that
+// no turn takes long; a busy worker has hundreds of turns in each.
+func (w *Worker) expire() int {
+	n := w.table.Sweep(expiry.Tick(w.now), sweepPerTurn, expirePerTurn, w.due[:])
+	if n < expirePerTurn { // else the turn's sessions were the bound, and the deadlines still have to be looked at
+		w.sweep -= sweepPerTurn
+	}
+	for _, h := range w.due[:n] {
+		if keep := w.shard.Expired(w.wall, h); keep > 0 {
+			w.table.Rearm(h, expiry.Tick(w.now+uint32(keep)))
+		}
+	}
+	return n
+}
+
 // actions carries out what the shard asks for: sends go to the sync thread, installs wake waiting packets, the rest
 // are events.
 func (w *Worker) actions() bool {
+	if len(w.owed) > 0 {
+		w.payOwed()
+	}
 	list := w.shard.Actions()
 	if len(list) == 0 {
 		return false
@@ -106,10 +161,7 @@ func (w *Worker) actions() bool {
 			w.eventOfAction(flow.EventExpired, a, "handshake_not_done")
 		case syncer.ActRefuted:
 		default:
-			if !w.cfg.Links.Outbox.Put(a) {
-				w.count[stat.SyncOutFull]++
-				lost = true
-			}
+			lost = !w.outbox(a) || lost
 		}
 	}
 	w.shard.Done()

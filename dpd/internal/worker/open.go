@@ -7,7 +7,6 @@ import (
 	"github.com/holdfast-lb/holdfast/dpd/internal/flow"
 	"github.com/holdfast-lb/holdfast/dpd/internal/localport"
 	"github.com/holdfast-lb/holdfast/dpd/internal/packet"
-	"github.com/holdfast-lb/holdfast/dpd/internal/port"
 	"github.com/holdfast-lb/holdfast/dpd/internal/sched"
 	"github.com/holdfast-lb/holdfast/dpd/internal/stat"
 	"github.com/holdfast-lb/holdfast/dpd/internal/syncer"
@@ -185,8 +184,7 @@ func (w *Worker) resume(answered bool) {
 		w.from[i] = 0
 	}
 	w.released = true
-	var b port.Batch
-	b, w.back.N = w.back, 0
-	w.burst(&b, false)
+	w.again, w.back.N = w.back, 0
+	w.burst(&w.again, false)
 	w.released = false
 }

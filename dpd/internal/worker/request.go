@@ -3,6 +3,7 @@ package worker
 import (
 	"context"
 	"errors"
+	"sync/atomic"
 
 	"github.com/holdfast-lb/holdfast/dpd/internal/flow"
 	"github.com/holdfast-lb/holdfast/dpd/internal/stat"
@@ -25,11 +26,18 @@ func (w *Worker) Post(r Request) error {
 	}
 }
 
-// Do runs a request on the worker's thread and waits for its end. Any thread but the worker's.
+// Do runs a request on the worker's thread and waits for its end. After an error the request has not run and never
+// will. Any thread but the worker's.
 func (w *Worker) Do(ctx context.Context, r Request) error {
+	var c claim
 	done := make(chan struct{})
 	select {
-	case w.mail <- func(w *Worker) { defer close(done); r(w) }:
+	case w.mail <- func(w *Worker) {
+		defer close(done)
+		if c.take() {
+			r(w)
+		}
+	}:
 	case <-ctx.Done():
 		w.rejected.Add(1)
 		return errors.Join(ErrBusy, ctx.Err())
@@ -38,9 +46,19 @@ func (w *Worker) Do(ctx context.Context, r Request) error {
 	case <-done:
 		return nil
 	case <-ctx.Done():
-		return errors.Join(ErrBusy, ctx.Err())
+		if c.take() {
+			w.rejected.Add(1)
+			return errors.Join(ErrBusy, ctx.Err())
+		}
+		<-done // it runs, and requests are short
+		return nil
 	}
 }
+
+// claim is the right to settle a request, which either its thread or whoever waits for it gets.
+type claim struct{ taken atomic.Bool }
+
+func (c *claim) take() bool { return c.taken.CompareAndSwap(false, true) }
 
 // mailbox runs what waits, a few a turn.
 func (w *Worker) mailbox() (busy bool) {

@@ -3,6 +3,7 @@ package worker
 import (
 	"context"
 
+	"github.com/holdfast-lb/holdfast/dpd/internal/ring"
 	"github.com/holdfast-lb/holdfast/dpd/internal/stat"
 )
 
@@ -19,6 +20,20 @@ func (w *Worker) Run(ctx context.Context) {
 	for w.wait.n > 0 {
 		w.wait.n--
 		w.free(w.wait.pkt[w.wait.n], stat.DropHoldTimeout)
+	}
+	w.flush()
+}
+
+// Empty frees the packets that other threads handed to this worker and that it did not take. After Run of all workers and
+// of the sync thread.
+func (w *Worker) Empty() {
+	for _, rings := range [][]*ring.SPSC[Handed]{w.cfg.Links.HandFrom, w.cfg.Links.HostFrom} {
+		for _, r := range rings {
+			var h Handed
+			for r != nil && r.Take(&h) {
+				w.discard(h.Pkt)
+			}
+		}
 	}
 	w.flush()
 }

@@ -32,9 +32,10 @@ import (
 const (
 	mailPerTurn   = 4
 	inboxPerTurn  = 256
-	sweepPerTurn  = 1024 // deadlines looked at
-	expirePerTurn = 32   // sessions that may end
-	publishEvery  = 10   // milliseconds
+	sweepPerMS    = 1 << 14 // deadlines looked at in a millisecond: those of 16 M sessions in a second
+	sweepPerTurn  = 1024    // of these
+	expirePerTurn = 32      // sessions that may end
+	publishEvery  = 10      // milliseconds
 	handedPerTurn = port.BurstMax
 	answerPerMS   = 1 // ICMP errors of ours a millisecond
 	answerBurst   = 50
@@ -121,9 +122,11 @@ type Worker struct {
 	drop port.Batch
 	wait hold
 	back port.Batch // packets that leave the hold
+	// again is what back was while those packets go on.
+	again port.Batch
 
 	// One burst, by position.
-	pkt  [port.BurstMax]port.Packet
+	pkt  []port.Packet // of the batch at hand
 	from [port.BurstMax]uint8
 	info [port.BurstMax]packet.Info
 	key  [port.BurstMax]flow.Key
@@ -131,7 +134,8 @@ type Worker struct {
 	n    int
 	// shaken: a record came or went since the look-up of this burst, so its references may be stale.
 	shaken bool
-	to     flow.Key
+	to     flow.Key // of the packet at hand
+	alone  bool     // the node has one worker
 
 	routes   routeCache
 	due      [expirePerTurn]flow.Handle
@@ -144,12 +148,14 @@ type Worker struct {
 	relayed  tokens // ICMP errors translated
 	publish  uint32
 	lastTick uint32
+	sweep    int    // deadlines still to look at in this millisecond
 	gap      uint32 // greatest distance of two turns since the last publication, milliseconds
 	freeze   uint32 // opens nothing until this tick; 0: not frozen
 	signals  map[uint32]*signal
 	beat     heartbeat
 	idle     Idle
 	inbound  syncer.Delivery
+	owed     []syncer.Action // ends of bulks that wait for room in the outbox
 	evt      flow.Event
 	paused   atomic.Uint64
 	rejected atomic.Uint64
@@ -172,6 +178,7 @@ func New(c Config) *Worker {
 		idle:    Idle{Policy: c.Poll},
 	}
 	w.view.Schedule = w.sched.Snapshot()
+	w.alone = c.Map.Workers() == 1
 	w.now, w.wall = c.Clock()
 	w.lastTick = w.now
 	return w

@@ -39,7 +39,7 @@ const (
 	// Lap is the number of packets that pass in one Lap.
 	Lap = inputs * port.BurstMax
 	// laps is the number of bursts that wait in each ring.
-	laps = 15
+	laps = 14
 	// Packets that the pool of a course must have at least.
 	Packets = Lap*(laps+1) + 1024
 	frame   = 64 // bytes of each packet
@@ -76,6 +76,7 @@ type Course struct {
 	table   *conntrack.Table
 	ports   *localport.Pool
 	queues  [inputs][]int // of one ring each, for SetRx
+	level   [inputs]int   // packets in each ring
 	interp  *steer.Interpreter
 	mac     [6]byte
 	start   time.Time
@@ -221,8 +222,11 @@ func (c *Course) ask(f func(context.Context) error) error {
 // errNoPort: the sessions asked for don't fit the local ports of a course.
 var errNoPort = errors.New("course: no local port left")
 
-// client is the source of the n-th client: address in the upper half, port in the lower.
-func client(n uint32) uint64 { return uint64(0x0b000000+n/60000)<<32 | uint64(1024+n%60000) }
+// client is the source of the n-th client, n below 2^24: an address of its own in the upper half, the port in the lower. The
+// addresses are spread, so that nothing that goes by the client's address meets it twice in a row.
+func client(n uint32) uint64 {
+	return uint64(0x0b000000|n*0x9e3779b1&0xffffff)<<32 | uint64(1024+n*0x85ebca6b>>17)
+}
 
 // fill inserts the sessions and writes the traffic over them.
 func (c *Course) fill() error {
