@@ -10,6 +10,7 @@ import (
 	"io"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"strconv"
 	"strings"
 	"time"
@@ -27,7 +28,7 @@ type testpmd struct {
 const prompt = "testpmd> "
 
 func startTestpmd(ctx context.Context, o *options, device string, queues int) (*testpmd, error) {
-	args := []string{"--lcores", fmt.Sprintf("0@0,1@%d", o.core), "--no-pci", "--no-telemetry", "--file-prefix", fmt.Sprint("hfpeer", os.Getpid()), "--vdev", device}
+	args := []string{"--lcores", fmt.Sprintf("0@0,1@%d", o.core), "--no-pci", "--no-telemetry", "--file-prefix", peerPrefix(), "--vdev", device}
 	if o.huge {
 		args = append(args, "--in-memory")
 	} else {
@@ -111,4 +112,8 @@ func (t *testpmd) close() {
 	_ = t.in.Close()
 	_, _ = io.Copy(io.Discard, t.out)
 	_ = t.cmd.Wait()
+	_ = os.RemoveAll(filepath.Join("/var/run/dpdk", peerPrefix())) // testpmd leaves its folder behind
 }
+
+// peerPrefix is testpmd's file prefix.
+func peerPrefix() string { return fmt.Sprint("hfpeer", os.Getpid()) }
