@@ -55,6 +55,9 @@ func newBed(t *testing.T) *bed {
 		DataDir: filepath.Join(b.dir, "mesh"), Seed: file, Listen: "127.0.0.1:0", NATSListen: "127.0.0.1:0", HTTPListen: "127.0.0.1:0",
 		Log: slog.New(slog.NewTextHandler(out, nil)),
 	}
+	if *dataplaneAddrs != "" {
+		b.cfg.DataDir, b.cfg.Listen, b.cfg.NATSListen = *dataDir, *meshListen, *natsListen
+	}
 	b.start()
 	var err error
 	b.ca, err = pki.OpenCA(filepath.Join(b.cfg.DataDir, "pki"), time.Now())

@@ -7,6 +7,7 @@ import (
 	"sync/atomic"
 
 	"google.golang.org/grpc"
+	"google.golang.org/grpc/status"
 
 	dpdv1 "github.com/holdfast-lb/holdfast/proto/gen/holdfast/dpd/v1"
 	healthv1 "github.com/holdfast-lb/holdfast/proto/gen/holdfast/health/v1"
@@ -41,7 +42,7 @@ func (s *Service) WatchHealth(r *healthv1.WatchHealthRequest, out grpc.ServerStr
 	send := func(kind dpdv1.WatchKind, list []*healthv1.BackendHealth) error {
 		return out.Send(&healthv1.WatchHealthResponse{Kind: kind, Backends: list, ResumeToken: fmt.Sprint(token.Add(1))})
 	}
-	return s.verdicts.hub.Serve(out.Context(),
+	err := s.verdicts.hub.Serve(out.Context(),
 		func() error {
 			return send(dpdv1.WatchKind_WATCH_KIND_BOOKMARK, s.verdicts.list(r.GetVirtualService()))
 		},
@@ -51,6 +52,10 @@ func (s *Service) WatchHealth(r *healthv1.WatchHealthRequest, out grpc.ServerStr
 			}
 			return send(dpdv1.WatchKind_WATCH_KIND_UPDATE, []*healthv1.BackendHealth{b})
 		})
+	if out.Context().Err() != nil {
+		return status.FromContextError(out.Context().Err()).Err()
+	}
+	return err
 }
 
 // ListNodeHealth lists the liveness of data planes.

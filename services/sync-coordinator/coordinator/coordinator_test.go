@@ -2,7 +2,6 @@ package coordinator
 
 import (
 	"context"
-	"errors"
 	"slices"
 	"strings"
 	"testing"
@@ -10,6 +9,8 @@ import (
 
 	"github.com/nats-io/nats.go"
 	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/proto"
 
 	dpdv1 "github.com/holdfast-lb/holdfast/proto/gen/holdfast/dpd/v1"
@@ -338,7 +339,7 @@ func TestWatchBeginsWithABookmarkAndSeesEachChange(t *testing.T) {
 		}
 	}
 	cancel()
-	if err := <-done; !errors.Is(err, context.Canceled) {
+	if err := <-done; status.Code(err) != codes.Canceled {
 		t.Fatal(err)
 	}
 }

@@ -9,6 +9,7 @@ import (
 
 	"cloud.google.com/go/longrunning/autogen/longrunningpb"
 	"google.golang.org/grpc"
+	"google.golang.org/grpc/status"
 
 	dpdv1 "github.com/holdfast-lb/holdfast/proto/gen/holdfast/dpd/v1"
 	syncv1 "github.com/holdfast-lb/holdfast/proto/gen/holdfast/sync/v1"
@@ -272,7 +273,11 @@ func (c *Coordinator) WatchMembership(_ *syncv1.WatchMembershipRequest, s grpc.S
 		}
 		return s.Send(msg)
 	}
-	return c.hub.Serve(ctx, bookmark, s.Send)
+	err := c.hub.Serve(ctx, bookmark, s.Send)
+	if ctx.Err() != nil {
+		return status.FromContextError(ctx.Err()).Err()
+	}
+	return err
 }
 
 func nodeID(name string) (string, error) {
@@ -319,7 +324,7 @@ func refusal(err error) error {
 	case errors.Is(err, errStore):
 		return apierr.New(apierr.StoreUnavailable, "%v", err)
 	case errors.Is(err, context.Canceled), errors.Is(err, context.DeadlineExceeded):
-		return err
+		return status.FromContextError(err).Err()
 	}
 	return apierr.New(apierr.Internal, "%v", err)
 }
