@@ -3,6 +3,7 @@ package node
 import (
 	"context"
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"hash/fnv"
 	"net/netip"
@@ -22,11 +23,32 @@ import (
 	"github.com/holdfast-lb/holdfast/dpd/internal/worker"
 )
 
-// applyTimeout bounds how long threads may take to hear of a change.
-const applyTimeout = 5 * time.Second
+const (
+	// applyTimeout bounds how long threads may take to hear of a change.
+	applyTimeout = 5 * time.Second
+	// attendTimeout bounds how long they may take to show that they listen.
+	attendTimeout = 2 * time.Second
+)
+
+// attend fails unless every packet thread answers in time. Each change from outside begins with it, so that a thread that
+// is stuck, or not running yet, is found before anything has changed. It does not hold n.mu.
+func (n *Node) attend(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, attendTimeout)
+	defer cancel()
+	if err := n.loop.Do(ctx, func(*syncloop.Loop) {}); err != nil {
+		return fmt.Errorf("%w: the sync thread: %w", control.ErrBusy, err)
+	}
+	if err := n.each(ctx, func(*worker.Worker) {}); err != nil {
+		return fmt.Errorf("%w: %w", control.ErrBusy, err)
+	}
+	return nil
+}
 
 // ApplyConfig replaces the services.
 func (n *Node) ApplyConfig(ctx context.Context, c control.Config) (bool, error) {
+	if err := n.attend(ctx); err != nil {
+		return false, err
+	}
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	switch {
@@ -43,11 +65,20 @@ func (n *Node) ApplyConfig(ctx context.Context, c control.Config) (bool, error) 
 	n.config, n.schedule = c, s
 	if err := n.spread(ctx); err != nil {
 		n.config, n.schedule = before, beforeSchedule
-		return false, err
+		return false, n.restore(err)
 	}
 	n.log.Info("configuration in force", "revision", c.Revision, "services", len(c.Services))
 	n.notify()
 	return true, nil
+}
+
+// restore brings what is kept here back to every thread after a change failed half-way. err is why it failed.
+func (n *Node) restore(err error) error {
+	if e := n.spread(context.Background()); e != nil {
+		n.log.Error("threads may not agree on what is in force; the next change mends it", "err", e)
+		return errors.Join(err, e)
+	}
+	return err
 }
 
 func schedule(c *control.Config) *sched.Config {
@@ -69,6 +100,9 @@ func schedule(c *control.Config) *sched.Config {
 
 // ApplyKeys replaces the cluster's keys.
 func (n *Node) ApplyKeys(ctx context.Context, k control.Keys) (bool, error) {
+	if err := n.attend(ctx); err != nil {
+		return false, err
+	}
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	switch {
@@ -85,7 +119,18 @@ func (n *Node) ApplyKeys(ctx context.Context, k control.Keys) (bool, error) {
 	return true, nil
 }
 
+// useKeys puts keys in force. After an error the former ones are kept here, so that the same call is tried again.
 func (n *Node) useKeys(ctx context.Context, k control.Keys) error {
+	before, beforeHasher := n.keys, n.hasher
+	err := n.tellKeys(ctx, k)
+	if err != nil {
+		n.keys, n.hasher = before, beforeHasher
+		return n.restore(err)
+	}
+	return nil
+}
+
+func (n *Node) tellKeys(ctx context.Context, k control.Keys) error {
 	first := n.keys.Generation == 0
 	digest := first || !slices.Equal(k.Digest, n.keys.Digest)
 	if first || !slices.Equal(k.RSS, n.keys.RSS) {
@@ -125,6 +170,9 @@ func (n *Node) keysToSync(ctx context.Context) error {
 
 // ApplyMembership replaces the view.
 func (n *Node) ApplyMembership(ctx context.Context, m control.Membership) (bool, error) {
+	if err := n.attend(ctx); err != nil {
+		return false, err
+	}
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	switch {
@@ -144,18 +192,38 @@ func (n *Node) ApplyMembership(ctx context.Context, m control.Membership) (bool,
 	return true, nil
 }
 
-// useView puts a view in force on every thread. The sync machine hears it first: a peer that is new to it would be
-// answered as a stranger.
+// useView puts a view in force on every thread. After an error the former one is kept here, so that the same view is
+// taken when it comes again; threads that have it already take it twice.
 func (n *Node) useView(ctx context.Context, m control.Membership) error {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), applyTimeout)
 	defer cancel()
+	before, life := n.view, n.life
 	n.view, n.life = m, m.Self.Life
-	now := time.Now()
+	if err := n.tellView(ctx, &m); err != nil {
+		n.view, n.life = before, life
+		return err
+	}
+	fencedAt, now := make(map[flow.Node]time.Time, len(m.Fenced)), time.Now()
 	for _, f := range m.Fenced {
-		if _, ok := n.fencedAt[f]; !ok {
-			n.fencedAt[f] = now
+		if fencedAt[f] = now; !n.fencedAt[f].IsZero() {
+			fencedAt[f] = n.fencedAt[f]
 		}
 	}
+	n.fencedAt = fencedAt
+	if n.life != life {
+		// What was seen, asked and told under the former life says nothing about this one.
+		n.seen = observation{late: n.seen.late, pauses: n.seen.pauses}
+		n.repairing, n.drain = nil, time.Time{}
+		n.tellPeers()
+	}
+	n.step()
+	n.log.Info("view in force", "view", m.View, "members", len(m.Members), "self", stateNames[n.state])
+	return nil
+}
+
+// tellView gives a view to every thread. The sync machine hears it first: a peer that is new to it would be answered as a
+// stranger.
+func (n *Node) tellView(ctx context.Context, m *control.Membership) error {
 	v := syncer.View{Epoch: m.View, Self: m.Self.Life}
 	addrs := syncloop.Addresses{Self: m.Self.SIP, Port: m.Self.SyncPort, Peer: map[flow.Node]netip.AddrPort{}}
 	for _, p := range m.Members {
@@ -178,12 +246,7 @@ func (n *Node) useView(ctx context.Context, m control.Membership) error {
 	}); err != nil {
 		return err
 	}
-	if err := n.spread(ctx); err != nil {
-		return err
-	}
-	n.step()
-	n.log.Info("view in force", "view", m.View, "members", len(m.Members), "self", stateNames[n.state])
-	return nil
+	return n.spread(ctx)
 }
 
 // common is the sync address of a peer in a family that this node has too; IPv6 first.
@@ -200,7 +263,6 @@ func (n *Node) viewToSync(ctx context.Context, v *syncer.View, a syncloop.Addres
 	var err error
 	fresh := false
 	if e := n.loop.Do(ctx, func(l *syncloop.Loop) {
-		l.SetAddresses(a)
 		if l.Sync() == nil {
 			var s *syncer.Sync
 			s, err = syncer.NewSync(l.Now(), syncer.SyncConfig{
@@ -213,7 +275,11 @@ func (n *Node) viewToSync(ctx context.Context, v *syncer.View, a syncloop.Addres
 			l.SetSync(s)
 			fresh = true
 		}
-		l.Sync().SetView(l.Now(), v)
+		if !l.Sync().SetView(l.Now(), v) {
+			err = fmt.Errorf("%w: %d, the sync thread has a later one", control.ErrStaleView, v.Epoch)
+			return
+		}
+		l.SetAddresses(a)
 	}); e != nil {
 		return e
 	}
@@ -273,15 +339,18 @@ func (n *Node) spread(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if n.interp, err = steer.NewInterpreter(n.hasher, rules); err != nil {
+	interp, err := steer.NewInterpreter(n.hasher, rules)
+	if err != nil {
 		return err
 	}
 	var hostErr error
 	if err := n.workers[0].Do(ctx, func(*worker.Worker) { hostErr = n.host.SetAddresses(owned) }); err != nil || hostErr != nil {
 		return fmt.Errorf("own addresses: %w", cmpErr(err, hostErr))
 	}
+	n.interp = interp
 	v := n.workerView()
-	v.Allocate = false // until the blocks are told
+	moved := !slices.Equal(blocks, n.blocks)
+	v.Allocate = v.Allocate && !moved // until the blocks are told; other changes refuse nobody
 	for _, w := range n.workers {
 		if err := w.SetView(ctx, v); err != nil {
 			return err
@@ -290,14 +359,16 @@ func (n *Node) spread(ctx context.Context) error {
 	if err := n.filter(ctx, rules); err != nil {
 		return err
 	}
-	if !slices.Equal(blocks, n.blocks) {
-		for _, w := range n.workers {
-			if err := w.SetBlocks(ctx, blocks); err != nil {
-				return err
-			}
-		}
-		n.blocks = blocks
+	if !moved {
+		return nil
 	}
+	for _, w := range n.workers {
+		if err := w.SetBlocks(ctx, blocks); err != nil {
+			n.blocks = nil // some have them and some have not: told anew next time
+			return err
+		}
+	}
+	n.blocks = blocks
 	return n.allow(ctx)
 }
 
@@ -332,8 +403,7 @@ func (n *Node) filter(ctx context.Context, rules []steer.Rule) error {
 	if n.view.View == 0 || slices.EqualFunc(rules, n.lastRules, sameRule) {
 		return nil
 	}
-	n.lastRules = rules
-	n.rules = n.rules[:0]
+	n.lastRules, n.rules = nil, n.rules[:0] // tried again if it fails half-way
 	for i := range n.ports {
 		results := n.dev.Filter(i, rules)
 		n.rules = append(n.rules, deviceRules{n.ports[i].Info().Name, results})
@@ -348,6 +418,7 @@ func (n *Node) filter(ctx context.Context, rules []steer.Rule) error {
 		}
 		n.tellRules(i)
 	}
+	n.lastRules = rules
 	return nil
 }
 
@@ -396,8 +467,11 @@ func (n *Node) syncQueue(ctx context.Context, dev int, steers bool) error {
 	if err := first(); err != nil {
 		return err
 	}
+	if err := then(); err != nil {
+		return err
+	}
 	n.hwSync[dev] = steers
-	return then()
+	return nil
 }
 
 func sameRule(a, b steer.Rule) bool {

@@ -1,6 +1,7 @@
 package node
 
 import (
+	"context"
 	"time"
 
 	"github.com/holdfast-lb/holdfast/dpd/internal/announce"
@@ -20,11 +21,26 @@ func (n *Node) newGuard() *guarding {
 	}
 }
 
-// look takes one sample and holds the routes back, or lets them stand.
-func (g *guarding) look(n *Node) {
+// watchRoutes samples until ctx ends. It waits for nobody, since routes must go just when other threads are stuck.
+func (n *Node) watchRoutes(ctx context.Context) {
+	g := n.newGuard()
 	if !g.on {
 		return
 	}
+	t := time.NewTicker(watchEvery)
+	defer t.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-t.C:
+			g.look(n)
+		}
+	}
+}
+
+// look takes one sample and holds the routes back, or lets them stand.
+func (g *guarding) look(n *Node) {
 	tick, _ := n.clock()
 	s := announce.Sample{LinkUp: true, EchoAgeMs: n.routes.EchoAge(tick)}
 	for _, p := range n.ports {
@@ -40,16 +56,21 @@ func (g *guarding) look(n *Node) {
 	if v != announce.Good {
 		hold = v.String()
 	}
-	n.mu.Lock()
-	changed := hold != n.hold
-	n.hold = hold
-	n.mu.Unlock()
-	if !changed {
+	if hold == n.holding() {
 		return
 	}
+	n.held.Store(&hold)
 	if err := n.ann.Hold(hold != "", hold); err != nil {
 		n.log.Error("routes can't be held or released", "err", err)
 	}
+}
+
+// holding is why the guard holds the routes back; "" when it doesn't. Any thread.
+func (n *Node) holding() string {
+	if h := n.held.Load(); h != nil {
+		return *h
+	}
+	return ""
 }
 
 // announceNow brings the routes to what the state asks for. n.mu is held.

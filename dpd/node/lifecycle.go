@@ -54,7 +54,13 @@ func (n *Node) member(ctx context.Context) error {
 			return err
 		}
 		if err := n.become(ctx, a); err != nil {
-			return fmt.Errorf("taking a place in the cluster: %w", err)
+			n.log.Error("the place in the cluster can't be taken; joining again", "wait", joinRetryMax, "err", err)
+			select {
+			case <-ctx.Done():
+				return nil
+			case <-time.After(joinRetryMax):
+			}
+			continue
 		}
 		select {
 		case <-ctx.Done():
@@ -68,19 +74,28 @@ func (n *Node) member(ctx context.Context) error {
 
 // become takes on the life that the coordinator gave.
 func (n *Node) become(ctx context.Context, a assignment) error {
+	if err := n.attend(ctx); err != nil {
+		return err
+	}
 	n.mu.Lock()
 	defer n.mu.Unlock()
+	if a.membership.View < n.view.View {
+		return fmt.Errorf("%w: the coordinator's is %d, in force is %d", control.ErrStaleView, a.membership.View, n.view.View)
+	}
+	before := n.state
 	n.state = control.StateJoining
 	if a.keys.Generation > n.keys.Generation {
 		if err := n.useKeys(ctx, a.keys); err != nil {
+			n.state = before
 			return err
 		}
 	}
 	n.log.Info("joined", "id", a.membership.Self.Life.ID, "incarnation", a.membership.Self.Life.Inc, "view", a.membership.View)
-	if a.membership.Self.Life == n.life && a.membership.View <= n.view.View {
-		return nil // the coordinator's own call with a later view was faster than its answer
+	if err := n.useView(ctx, a.membership); err != nil {
+		n.state = before
+		return err
 	}
-	return n.useView(ctx, a.membership)
+	return nil
 }
 
 // static runs a node by its own file: one member, no sync.
@@ -128,6 +143,7 @@ type observation struct {
 	blocks   []control.BlockUse
 	backends []control.Backend
 	pauses   uint64
+	hold     string // why the guard holds the routes back
 }
 
 const (
@@ -142,7 +158,6 @@ const (
 func (n *Node) watch(ctx context.Context) {
 	t := time.NewTicker(watchEvery)
 	defer t.Stop()
-	g := n.newGuard()
 	last, slow := time.Now(), time.Time{}
 	for {
 		select {
@@ -153,7 +168,6 @@ func (n *Node) watch(ctx context.Context) {
 		now := time.Now()
 		late := now.Sub(last) > watchEvery+lateAfter
 		last = now
-		g.look(n)
 		if now.Sub(slow) >= slowEvery {
 			slow = now
 			n.count(ctx)
@@ -185,13 +199,17 @@ func (n *Node) links(ctx context.Context, now time.Time, late bool) {
 	n.thaw(ctx, frozen)
 	n.mu.Lock()
 	defer n.mu.Unlock()
+	if life != n.life {
+		return // seen before this life began
+	}
+	o.hold = n.holding()
 	before := n.seen
 	o.owned, o.held, o.blocks, o.backends, o.pauses = before.owned, before.held, before.blocks, before.backends, before.pauses
 	if o.late = before.late; late {
 		o.late = now
 	}
 	n.seen = o
-	if fenced && life == n.life && n.state != control.StateFenced {
+	if fenced && n.state != control.StateFenced {
 		n.fence(ctx)
 	}
 	if n.step() || !sameLinks(&before, &o) {
@@ -301,7 +319,7 @@ func (n *Node) conditions() []control.Condition {
 		c(control.ConditionHello, alone || n.seen.hello, "a live member has not answered HELLO"),
 		c(control.ConditionStock, alone || n.seen.stock, "a live member has not begun its bulk, or less than 70 % of the stock is here"),
 		c(control.ConditionAllocation, alone || free || n.seen.complete, "no block may be allocated from, and a member has not ended its bulk"),
-		c(control.ConditionRoutes, n.hold == "", n.hold),
+		c(control.ConditionRoutes, n.holding() == "", n.holding()),
 	}
 }
 

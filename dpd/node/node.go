@@ -14,6 +14,7 @@ import (
 	"net/netip"
 	"runtime"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/holdfast-lb/holdfast/dpd/internal/announce"
@@ -65,6 +66,7 @@ type Node struct {
 	hops    [2]netip.Addr // next hop of announced routes
 	stored  *incarnation
 	server  *apiServer
+	held    atomic.Pointer[string] // why the guard holds the routes back; see holding
 
 	mu        sync.Mutex // of what follows; held while threads are told, so that they hear in order
 	life      flow.Node
@@ -81,7 +83,6 @@ type Node struct {
 	blocks    []netip.Addr
 	fencedAt  map[flow.Node]time.Time
 	announced []purposeRoute
-	hold      string // why the guard holds the routes back
 	seen      observation
 	nextUse   time.Time          // not before, see blockUse
 	drain     time.Time          // when the quiet time ends; zero: no drain
@@ -159,6 +160,7 @@ func (n *Node) Run(ctx context.Context) error {
 	ctx, cancel := context.WithCancel(ctx)
 	others.Go(func() { fail <- n.server.serve(ctx) })
 	others.Go(func() { n.watch(ctx) })
+	others.Go(func() { n.watchRoutes(ctx) })
 	if n.pub != nil {
 		others.Go(func() { n.pub.Run(ctx) })
 	}
@@ -175,6 +177,7 @@ func (n *Node) Run(ctx context.Context) error {
 	others.Wait()
 	stop()
 	packets.Wait()
+	n.empty()
 	return errors.Join(err, n.dev.Close())
 }
 
@@ -196,6 +199,14 @@ func (n *Node) thread(ctx context.Context, index int, run func(context.Context))
 	defer n.dev.Leave()
 	run(ctx)
 	return nil
+}
+
+// empty frees the packets that threads had on their way to each other when they ended.
+func (n *Node) empty() {
+	n.loop.Empty()
+	for _, w := range n.workers {
+		w.Empty()
+	}
 }
 
 // notify wakes those who watch the status.

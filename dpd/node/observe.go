@@ -31,7 +31,7 @@ func (o *observation) add(p *syncer.PeerStatus) {
 
 // sameLinks says whether nothing changed that a coordinator decides by.
 func sameLinks(a, b *observation) bool {
-	return a.stock == b.stock && a.complete == b.complete && a.hello == b.hello &&
+	return a.stock == b.stock && a.complete == b.complete && a.hello == b.hello && a.hold == b.hold &&
 		slices.EqualFunc(a.peers, b.peers, func(x, y control.Peer) bool {
 			return x.Life == y.Life && x.Established == y.Established && x.Suspected == y.Suspected && x.Desync == y.Desync
 		})

@@ -2,6 +2,7 @@ package node
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"time"
 
@@ -27,7 +28,7 @@ func (n *Node) Info() control.Info {
 		Name: n.cfg.Node.Name, Version: Version, DPDK: n.dev.Version(),
 		SyncProtocol: fmt.Sprintf("%d.%d", syncwire.Major, syncwire.Minor), UptimeMS: uint64(time.Since(n.began).Milliseconds()),
 		Workers: len(n.workers), Poll: string(n.cfg.Poll), ActiveKey: n.keys.Active, SIP: n.view.Self.SIP, SyncPort: n.view.Self.SyncPort,
-		Capacity: uint64(n.cfg.Table.SessionsV4) + uint64(n.cfg.Table.SessionsV6), AnnounceHold: n.hold,
+		Capacity: uint64(n.cfg.Table.SessionsV4) + uint64(n.cfg.Table.SessionsV6), AnnounceHold: n.holding(),
 	}
 	for _, k := range n.keys.Keys {
 		i.KeyIDs = append(i.KeyIDs, k.ID)
@@ -177,6 +178,9 @@ func (n *Node) AskBulk() error {
 // Drain stops opening sessions and withdraws the VIPs at once, everything else after the quiet time. Peers translate what
 // comes to them meanwhile, and take the sessions over when the view drops this node.
 func (n *Node) Drain(quietMS uint32) error {
+	if err := n.attend(context.Background()); err != nil {
+		return err
+	}
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	if n.life == (flow.Node{}) {
@@ -185,15 +189,19 @@ func (n *Node) Drain(quietMS uint32) error {
 	if !n.drain.IsZero() {
 		return nil
 	}
+	before := n.state
 	n.drain = time.Now().Add(time.Duration(quietMS) * time.Millisecond)
 	n.state = control.StateDraining
 	ctx, cancel := context.WithTimeout(context.Background(), applyTimeout)
 	defer cancel()
-	err := n.allow(ctx)
+	if err := n.allow(ctx); err != nil {
+		n.drain, n.state = time.Time{}, before
+		return errors.Join(err, n.allow(ctx))
+	}
 	n.announceNow()
 	n.tellPeers()
 	n.notify()
-	return err
+	return nil
 }
 
 // Stats reads every counter.

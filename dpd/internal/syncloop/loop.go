@@ -86,11 +86,18 @@ func New(c Config) *Loop {
 	return l
 }
 
-// Do runs f on the loop's thread, between two turns, and waits for it. Any thread but the loop's.
+// Do runs f on the loop's thread, between two turns, and waits for it. After an error f has not run and never will. Any
+// thread but the loop's.
 func (l *Loop) Do(ctx context.Context, f func(*Loop)) error {
+	var taken atomic.Bool // by the loop, or by the caller who gives up
 	done := make(chan struct{})
 	select {
-	case l.mail <- func(l *Loop) { defer close(done); f(l) }:
+	case l.mail <- func(l *Loop) {
+		defer close(done)
+		if taken.CompareAndSwap(false, true) {
+			f(l)
+		}
+	}:
 	case <-ctx.Done():
 		return ctx.Err()
 	}
@@ -98,7 +105,11 @@ func (l *Loop) Do(ctx context.Context, f func(*Loop)) error {
 	case <-done:
 		return nil
 	case <-ctx.Done():
-		return ctx.Err()
+		if taken.CompareAndSwap(false, true) {
+			return ctx.Err()
+		}
+		<-done // it runs, and what runs here is short
+		return nil
 	}
 }
 
@@ -120,16 +131,6 @@ func (l *Loop) SetRx(dev int, queues []int) { l.cfg.Queues[dev].Rx = queues }
 // Turn is one turn; it reports whether there was anything to do.
 func (l *Loop) Turn() (busy bool) {
 	l.now, l.wall = l.cfg.Clock()
-	for range mailPerTurn {
-		select {
-		case f := <-l.mail:
-			f(l)
-			busy = true
-			continue
-		default:
-		}
-		break
-	}
 	for q := range l.cfg.Queues {
 		qu := &l.cfg.Queues[q]
 		for _, rx := range qu.Rx {
@@ -163,9 +164,10 @@ func (l *Loop) Turn() (busy bool) {
 			l.tick = l.now
 			l.sync.Tick(l.wall)
 		}
-		if busy {
-			l.sync.Flush(l.wall)
-		}
+	}
+	busy = l.requests() || busy
+	if l.sync != nil && busy {
+		l.sync.Flush(l.wall)
 	}
 	l.flush()
 	l.count[stat.Turns]++
@@ -177,6 +179,20 @@ func (l *Loop) Turn() (busy bool) {
 		l.shared.Publish(l.count[:])
 	}
 	l.beat.Store(l.now)
+	return busy
+}
+
+// requests runs what Do brought. It comes after the machine's Tick, so that who asks after a stand-still hears of it.
+func (l *Loop) requests() (busy bool) {
+	for range mailPerTurn {
+		select {
+		case f := <-l.mail:
+			f(l)
+			busy = true
+		default:
+			return busy
+		}
+	}
 	return busy
 }
 
@@ -246,6 +262,17 @@ func (l *Loop) Run(ctx context.Context) {
 	}
 }
 
+// Empty frees the datagrams that nobody will open any more. After Run of this loop and of all workers.
+func (l *Loop) Empty() {
+	for _, r := range l.cfg.Soft {
+		var p port.Packet
+		for r.Take(&p) {
+			l.drop.Push(p)
+			l.cfg.Pool.Free(&l.drop)
+		}
+	}
+}
+
 // SetClock replaces the clock of a loop that does not run yet.
 func (l *Loop) SetClock(clock func() (tick uint32, wall int64)) {
 	l.cfg.Clock = clock
@@ -253,4 +280,6 @@ func (l *Loop) SetClock(clock func() (tick uint32, wall int64)) {
 }
 
 // SetLoss replaces the share of datagrams that are dropped at sending on purpose, and what draws for it.
-func (l *Loop) SetLoss(share float64, random func() float64) { l.cfg.Loss, l.cfg.Random = share, random }
+func (l *Loop) SetLoss(share float64, random func() float64) {
+	l.cfg.Loss, l.cfg.Random = share, random
+}
