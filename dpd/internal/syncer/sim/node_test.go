@@ -207,7 +207,7 @@ func (n *node) tick() {
 	for _, s := range n.shards {
 		now := n.now()
 		var due [64]flow.Handle
-		k := s.table.Sweep(expiry.Tick(uint32(now)), 512, len(due), due[:])
+		k := s.table.Sweep(expiry.Tick(uint32(now)), 64, len(due), due[:])
 		for _, h := range due[:k] {
 			if keep := s.Expired(now, h); keep > 0 {
 				s.table.Rearm(h, expiry.Tick(uint32(now)).Add(uint32(keep)))

@@ -315,7 +315,7 @@ var scenarios = map[string]scenario{
 func TestScenarios(t *testing.T) {
 	for name, s := range scenarios {
 		t.Run(name, func(t *testing.T) {
-			for seed := uint64(1); seed <= 5; seed++ {
+			for seed := uint64(1); seed <= seedsPerScenario; seed++ {
 				if w := s.run(seed, 0); w.broken != "" {
 					t.Fatalf("seed %d: %s\n%s", seed, w.broken, w.tail(*tail))
 				}

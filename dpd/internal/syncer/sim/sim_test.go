@@ -30,7 +30,7 @@ var kinds = map[string]options{
 func TestInvariantsHoldUnderTrouble(t *testing.T) {
 	n := *runs
 	if n == 0 {
-		n = 2
+		n = seedsPerKind
 	}
 	for name, opt := range kinds {
 		t.Run(name, func(t *testing.T) {

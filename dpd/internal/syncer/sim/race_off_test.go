@@ -1,0 +1,8 @@
+//go:build !race
+
+package sim
+
+const (
+	seedsPerKind     = 2
+	seedsPerScenario = 3
+)
