@@ -25,19 +25,14 @@ func newSecret() (s secret) {
 func (s *secret) hash(k *flow.Key) uint64 {
 	hi, lo := bits.Mul64(k.Addr[0]+s[0], k.Meta+s[1])
 	if k.Meta&0xff == flow.IPv6 {
-		hi, lo = s.more(k, hi, lo)
+		h2, l2 := bits.Mul64(k.Addr[1]+s[2], k.Addr[2]+s[3])
+		h3, l3 := bits.Mul64(k.Addr[3]+s[4], s[5])
+		var c uint64
+		lo, c = bits.Add64(lo, l2, 0)
+		hi, _ = bits.Add64(hi, h2, c)
+		lo, c = bits.Add64(lo, l3, 0)
+		hi, _ = bits.Add64(hi, h3, c)
 	}
 	hi, lo = bits.Mul64(lo^s[6], hi^s[7])
 	return hi ^ lo
-}
-
-// more adds the words that IPv6 has beside those of IPv4.
-func (s *secret) more(k *flow.Key, hi, lo uint64) (uint64, uint64) {
-	h2, l2 := bits.Mul64(k.Addr[1]+s[2], k.Addr[2]+s[3])
-	h3, l3 := bits.Mul64(k.Addr[3]+s[4], s[5])
-	lo, c := bits.Add64(lo, l2, 0)
-	hi, _ = bits.Add64(hi, h2, c)
-	lo, c = bits.Add64(lo, l3, 0)
-	hi, _ = bits.Add64(hi, h3, c)
-	return hi, lo
 }

@@ -42,49 +42,75 @@ func (t *Table) LookupBatch(keys []flow.Key, out []Ref) {
 func (t *Table) lookup(keys []flow.Key, out []Ref) {
 	b := &t.burst
 	buckets, records := unsafe.Pointer(unsafe.SliceData(t.ix.bucket)), unsafe.Pointer(unsafe.SliceData(t.rec))
-	s, n := &t.secret, t.ix.n
-	for i := range keys {
-		k := &keys[i]
-		hi, lo := bits.Mul64(k.Addr[0]+s[0], k.Meta+s[1]) // as in secret.hash, which is too long to be inlined
-		if k.Meta&0xff == flow.IPv6 {
-			hi, lo = s.more(k, hi, lo)
-		}
-		hi, lo = bits.Mul64(lo^s[6], hi^s[7])
-		home, _ := bits.Mul64(hi^lo, n)
-		b.hash[i&(BurstMax-1)] = hi ^ lo
-		b.bucket[i&(BurstMax-1)] = home * 64
-		if i%group == group-1 {
-			prefetch(buckets, &b.bucket[(i-group+1)&(BurstMax-1)], group)
-		}
-	}
-	if rest := len(keys) % group; rest > 0 {
-		prefetch(buckets, &b.bucket[(len(keys)-rest)&(BurstMax-1)], rest)
+	for at := 0; at < len(keys); at += group {
+		n := min(group, len(keys)-at)
+		t.hashGroup(keys[at:at+n], (*[group]uint64)(b.hash[at:]), (*[group]uint64)(b.bucket[at:]))
+		prefetch(buckets, &b.bucket[at], n)
 	}
 	waiting := 0
-	for i := range out {
-		bk := at[bucket](buckets, b.bucket[i&(BurstMax-1)])
-		m := bk.match(fingerprint(b.hash[i&(BurstMax-1)]))
-		var ref Ref
-		if m != 0 {
-			ref = bk.ref[slotOf(m)]
-		} else if bk.over != 0 {
-			b.wait[waiting&(BurstMax-1)] = uint8(i)
-			waiting++
-		}
-		out[i] = ref
-		b.record[i&(BurstMax-1)] = uint64(ref>>1) * 64
-		if i%group == group-1 {
-			prefetch(records, &b.record[(i-group+1)&(BurstMax-1)], group)
-		}
-	}
-	if rest := len(keys) % group; rest > 0 {
-		prefetch(records, &b.record[(len(keys)-rest)&(BurstMax-1)], rest)
+	for at := 0; at < len(keys); at += group {
+		n := min(group, len(keys)-at)
+		waiting = t.matchGroup(out[at:at+n], at, waiting)
+		prefetch(records, &b.record[at], n)
 	}
 	if waiting > 0 {
 		t.lookupAway(out, b.wait[:waiting])
 	}
-	for i, ref := range out {
+	t.compare(keys, out)
+}
+
+// hashGroup hashes keys as secret.hash does, and finds their home buckets. Like the other stages it calls nothing, so that
+// what it uses stays in registers.
+func (t *Table) hashGroup(keys []flow.Key, hash, home *[group]uint64) {
+	s, n := &t.secret, t.ix.n
+	s0, s1, s6, s7 := s[0], s[1], s[6], s[7]
+	for i := range keys {
 		k := &keys[i]
+		hi, lo := bits.Mul64(k.Addr[0]+s0, k.Meta+s1)
+		if k.Meta&0xff == flow.IPv6 {
+			h2, l2 := bits.Mul64(k.Addr[1]+s[2], k.Addr[2]+s[3])
+			h3, l3 := bits.Mul64(k.Addr[3]+s[4], s[5])
+			var c uint64
+			lo, c = bits.Add64(lo, l2, 0)
+			hi, _ = bits.Add64(hi, h2, c)
+			lo, c = bits.Add64(lo, l3, 0)
+			hi, _ = bits.Add64(hi, h3, c)
+		}
+		hi, lo = bits.Mul64(lo^s6, hi^s7)
+		b, _ := bits.Mul64(hi^lo, n)
+		hash[i&(group-1)] = hi ^ lo
+		home[i&(group-1)] = b * 64
+	}
+}
+
+// matchGroup matches the keys from number at on in their home buckets, and notes those that may be elsewhere.
+func (t *Table) matchGroup(out []Ref, at, waiting int) int {
+	b := &t.burst
+	buckets := unsafe.Pointer(unsafe.SliceData(t.ix.bucket))
+	hash, home, record := (*[group]uint64)(b.hash[at:]), (*[group]uint64)(b.bucket[at:]), (*[group]uint64)(b.record[at:])
+	for i := range out {
+		bk := (*bucket)(unsafe.Add(buckets, home[i&(group-1)]))
+		m := bk.match(fingerprint(hash[i&(group-1)]))
+		var ref Ref
+		if m != 0 {
+			ref = bk.ref[slotOf(m)]
+		} else if bk.over != 0 {
+			b.wait[waiting&(BurstMax-1)] = uint8(at + i)
+			waiting++
+		}
+		out[i] = ref
+		record[i&(group-1)] = uint64(ref>>1) * 64
+	}
+	return waiting
+}
+
+// compare drops what has the fingerprint of a key alone.
+func (t *Table) compare(keys []flow.Key, out []Ref) {
+	b := &t.burst
+	records := unsafe.Pointer(unsafe.SliceData(t.rec))
+	out = out[:len(keys)]
+	for i := range keys {
+		k, ref := &keys[i], out[i]
 		r := at[record](records, b.record[i&(BurstMax-1)])
 		d := ref & 1
 		var diff uint64
