@@ -7,13 +7,14 @@ import (
 	"github.com/holdfast-lb/holdfast/dpd/internal/flow"
 )
 
-// Server is one real server of a snapshot: 40 bytes, free of pointers.
+// Server is one real server of a snapshot: 48 bytes, free of pointers.
 type Server struct {
 	Addr           [2]uint64 // IPv4 in the low half of Addr[0]; IPv6 big-endian
 	ID             uint32
 	Weight         uint32
 	MaxConnections uint32
 	slot           uint32 // of State.conns; the same id keeps its slot from snapshot to snapshot
+	serial         uint32 // of its coming, so that a slot's next holder is told from the last
 	Port           uint16
 	Proto          uint8
 	Family         uint8 // flow.IPv4 or flow.IPv6
@@ -59,6 +60,7 @@ type Snapshot struct {
 	server   map[uint32]place
 	slots    uint32 // of servers: all are below
 	cursors  uint32 // of services: all are below
+	serial   uint32 // of the latest server that came
 }
 
 // Compile checks c and builds its snapshot. prev is the snapshot before it, or nil: what didn't change is taken over from
@@ -78,12 +80,13 @@ func Compile(c *Config, prev *Snapshot) (*Snapshot, error) {
 		byID:     make(map[uint32]*Service, len(c.Services)),
 		server:   servers,
 	}
+	s.serial = prev.serial
 	serverSlot, serviceSlot := prev.freeSlots(c)
 	for i := range c.Services {
 		in := &c.Services[i]
 		svc := prev.unchanged(in)
 		if svc == nil {
-			svc = compileService(in, prev, serverSlot, serviceSlot)
+			svc = s.compileService(in, prev, serverSlot, serviceSlot)
 		}
 		s.services = append(s.services, svc)
 		s.byVIP[vipOf(in)] = svc
@@ -104,7 +107,7 @@ func (s *Snapshot) unchanged(in *ServiceConfig) *Service {
 	return nil
 }
 
-func compileService(in *ServiceConfig, prev *Snapshot, serverSlot, serviceSlot func() uint32) *Service {
+func (s *Snapshot) compileService(in *ServiceConfig, prev *Snapshot, serverSlot, serviceSlot func() uint32) *Service {
 	svc := &Service{
 		ID: in.ID, VIP: in.VIP, Proto: in.Proto, Mode: in.Mode, Algorithm: in.Algorithm, Timeouts: in.Timeouts,
 		Servers: make([]Server, len(in.Servers)), config: *in,
@@ -124,9 +127,10 @@ func compileService(in *ServiceConfig, prev *Snapshot, serverSlot, serviceSlot f
 			d.Family = flow.IPv6
 		}
 		if was := prev.Server(r.ID); was != nil {
-			d.slot = was.slot
+			d.slot, d.serial = was.slot, was.serial
 		} else {
-			d.slot = serverSlot()
+			s.serial++
+			d.slot, d.serial = serverSlot(), s.serial
 		}
 		svc.Servers[j] = d
 		if d.Takes() {

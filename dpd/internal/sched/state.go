@@ -10,8 +10,8 @@ type State struct {
 	cursors []cursor
 }
 
-// conns counts connections of a server; one of another id than the slot's present server is as good as 0.
-type conns struct{ id, n uint32 }
+// conns counts connections of a server; one of another serial than that of the slot's present server is as good as 0.
+type conns struct{ serial, n uint32 }
 
 // cursor is where a worker stands in one service.
 type cursor struct {
@@ -42,8 +42,8 @@ func (st *State) Snapshot() *Snapshot { return st.snap }
 // Opened counts a connection on a server of the snapshot in use.
 func (st *State) Opened(r *Server) {
 	c := &st.conns[r.slot]
-	if c.id != r.ID {
-		*c = conns{id: r.ID}
+	if c.serial != r.serial {
+		*c = conns{serial: r.serial}
 	}
 	c.n++
 }
@@ -51,7 +51,7 @@ func (st *State) Opened(r *Server) {
 // Closed takes back what Opened counted. Servers that are gone from the snapshot are ignored.
 func (st *State) Closed(id uint32) {
 	if r := st.snap.Server(id); r != nil {
-		if c := &st.conns[r.slot]; c.id == id && c.n > 0 {
+		if c := &st.conns[r.slot]; c.serial == r.serial && c.n > 0 {
 			c.n--
 		}
 	}
@@ -59,7 +59,7 @@ func (st *State) Closed(id uint32) {
 
 // Connections is how many connections this worker has on a server.
 func (st *State) Connections(r *Server) uint32 {
-	if c := st.conns[r.slot]; c.id == r.ID {
+	if c := st.conns[r.slot]; c.serial == r.serial {
 		return c.n
 	}
 	return 0
