@@ -15,6 +15,7 @@ type Member struct {
 	Node     flow.Node
 	Admitted bool // announces VIPs, adopts
 	Degraded bool // may be cut off: its confirmation is not waited for
+	Draining bool // was admitted and is leaving: it adopts nothing, and is no joiner
 }
 
 // View is who takes part, as the coordinator (or the static configuration) says.
@@ -27,8 +28,8 @@ type View struct {
 // member is what a Shard knows of another node of the view.
 type member struct {
 	node      flow.Node
-	admitted  bool
 	degraded  bool
+	joining   bool
 	suspected bool
 	suspicion uint32 // number of the present or last suspicion, from 1
 
@@ -97,7 +98,7 @@ func (s *Shard) SetView(now int64, v *View) {
 	s.members = make([]*member, 0, len(v.Members))
 	s.ready = s.ready[:0]
 	for _, p := range v.Members {
-		if p.Admitted && !s.isFenced(p.Node) {
+		if p.Admitted && !p.Draining && !s.isFenced(p.Node) {
 			s.ready = append(s.ready, p.Node.ID)
 		}
 		if p.Node.ID == v.Self.ID || len(s.members) == MaxMembers || s.isFenced(p.Node) {
@@ -110,7 +111,7 @@ func (s *Shard) SetView(now int64, v *View) {
 		} else {
 			m = &member{node: p.Node, lost: s.seq, repair: true}
 		}
-		m.admitted, m.degraded = p.Admitted, p.Degraded
+		m.degraded, m.joining = p.Degraded, !p.Admitted && !p.Draining
 		s.members = append(s.members, m)
 	}
 	slices.SortFunc(s.members, func(a, b *member) int { return cmp.Compare(a.node.ID, b.node.ID) })

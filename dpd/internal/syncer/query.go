@@ -94,7 +94,7 @@ func (s *Shard) unsettledNow() bool {
 		return true
 	}
 	for _, m := range s.members {
-		if m.repair || m.bulking || !m.admitted {
+		if m.repair || m.bulking || m.joining {
 			return true
 		}
 	}

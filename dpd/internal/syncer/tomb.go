@@ -69,7 +69,7 @@ func (s *Shard) collect() {
 	q := &s.tombs
 	joiner := false
 	for _, m := range s.members {
-		joiner = joiner || !m.admitted
+		joiner = joiner || m.joining
 	}
 	if !joiner || s.off(CollectByTime) {
 		for n := 0; n < tombBurst && q.young.n > 0 && s.now-q.young.buf[q.young.head].at >= tombMin; n++ {
