@@ -47,6 +47,9 @@ type cluster struct {
 	sw     *dpdtest.Switch
 	nodes  []*Node
 	dead   map[*Node]bool
+	paused map[*Node]bool          // turns no more for now; its port still receives
+	deaf   map[*Node]bool          // not told of views
+	stuck  map[*worker.Worker]bool // a thread that stands still
 	client *dpdtest.Host
 	server *dpdtest.Host
 	// to says which node gets a packet of client (in) or server; the router's choice.
@@ -67,7 +70,7 @@ func nodeMAC(i int) [6]byte { return [6]byte{2, 0, 0, 0, 1, byte(i + 1)} }
 // newCluster makes len(workers) nodes with that many workers each; rx is the number of receive queues of each port.
 func newCluster(t *testing.T, rx int, workers ...int) *cluster {
 	t.Helper()
-	c := &cluster{t: t, sw: dpdtest.NewSwitch(7), dead: map[*Node]bool{}, states: map[*Node]control.MemberState{}}
+	c := &cluster{t: t, sw: dpdtest.NewSwitch(7), dead: map[*Node]bool{}, paused: map[*Node]bool{}, deaf: map[*Node]bool{}, stuck: map[*worker.Worker]bool{}, states: map[*Node]control.MemberState{}}
 	c.to = func(bool, *packet.Info) int { return 0 }
 	cl, sv := [6]byte{2, 0, 0, 0, 9, 1}, [6]byte{2, 0, 0, 0, 9, 2}
 	c.client = dpdtest.NewHost(c.sw, cl, [6]byte{}, dpdtest.Addr("10.0.0.2"), dpdtest.Addr("fd00::2"))
@@ -137,11 +140,13 @@ func (c *cluster) run(ms int64) {
 
 func (c *cluster) turn() {
 	for _, n := range c.nodes {
-		if c.dead[n] {
+		if c.dead[n] || c.paused[n] {
 			continue
 		}
 		for _, w := range n.workers {
-			w.Turn()
+			if !c.stuck[w] {
+				w.Turn()
+			}
 		}
 		n.loop.Turn()
 	}
@@ -168,47 +173,51 @@ func (c *cluster) apply(f func(ctx context.Context) error) {
 
 func (c *cluster) life(i int) flow.Node { return flow.Node{ID: uint32(i + 1), Inc: c.incs[i]} }
 
-// show puts a view with all nodes that live in force everywhere, with keys and services at the first time.
-func (c *cluster) show() {
-	c.t.Helper()
-	c.view++
-	var m control.Membership
+// membership is the present view as node i is told of it.
+func (c *cluster) membership(i int) (m control.Membership) {
 	m.View = c.view
-	for i, n := range c.nodes {
-		b := control.Block{ID: uint32(i + 1), Addrs: []netip.Addr{dpdtest.Addr(fmt.Sprintf("10.8.0.%d", i+1)), dpdtest.Addr(fmt.Sprintf("fd08::%d", i+1))}, Holder: c.life(i), Epoch: 1, Allocatable: true}
+	for k, n := range c.nodes {
+		b := control.Block{ID: uint32(k + 1), Addrs: []netip.Addr{dpdtest.Addr(fmt.Sprintf("10.8.0.%d", k+1)), dpdtest.Addr(fmt.Sprintf("fd08::%d", k+1))}, Holder: c.life(k), Epoch: 1, Allocatable: true}
 		m.Blocks = append(m.Blocks, b)
 		if c.dead[n] {
 			continue
 		}
-		m.Members = append(m.Members, control.Member{
-			Life: c.life(i), Name: n.cfg.Node.Name, SIP: [2]netip.Addr{dpdtest.Addr(fmt.Sprintf("10.0.0.9%d", i+1)), dpdtest.Addr(fmt.Sprintf("fd00::9%d", i+1))},
+		p := control.Member{
+			Life: c.life(k), Name: n.cfg.Node.Name, SIP: [2]netip.Addr{dpdtest.Addr(fmt.Sprintf("10.0.0.9%d", k+1)), dpdtest.Addr(fmt.Sprintf("fd00::9%d", k+1))},
 			SyncPort: 7946, State: c.states[n],
-		})
+		}
+		m.Members = append(m.Members, p)
+		if k == i {
+			m.Self = p
+		}
 	}
-	for _, n := range c.nodes {
-		if c.dead[n] {
+	return m
+}
+
+func clusterKeys() control.Keys {
+	k := control.Keys{Generation: 1, Keys: []control.Key{{ID: 1, Secret: bytes.Repeat([]byte{7}, 32)}}, Active: 1, RSS: make([]byte, 40), Digest: make([]byte, 16)}
+	for i := range k.RSS {
+		k.RSS[i] = byte(i*37 + 11)
+	}
+	return k
+}
+
+// show puts a view with all nodes that live in force everywhere: by the coordinator's answer to a join where a life
+// begins, else by its call.
+func (c *cluster) show() {
+	c.t.Helper()
+	c.view++
+	for i, n := range c.nodes {
+		if c.dead[n] || c.deaf[n] {
 			continue
 		}
-		v := m
-		for _, p := range m.Members {
-			if p.Name == n.cfg.Node.Name {
-				v.Self = p
-			}
-		}
+		m := c.membership(i)
 		c.apply(func(ctx context.Context) error {
-			n.mu.Lock()
-			defer n.mu.Unlock()
-			n.state = control.StateJoining
-			if n.keys.Generation == 0 {
-				k := control.Keys{Generation: 1, Keys: []control.Key{{ID: 1, Secret: bytes.Repeat([]byte{7}, 32)}}, Active: 1, RSS: make([]byte, 40), Digest: make([]byte, 16)}
-				for i := range k.RSS {
-					k.RSS[i] = byte(i*37 + 11)
-				}
-				if err := n.useKeys(ctx, k); err != nil {
-					return err
-				}
+			if n.lifeNow() != m.Self.Life {
+				return n.become(ctx, assignment{membership: m, keys: clusterKeys()})
 			}
-			return n.useView(ctx, v)
+			_, err := n.ApplyMembership(ctx, m)
+			return err
 		})
 		c.configure(n, services())
 	}
