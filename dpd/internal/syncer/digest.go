@@ -1,6 +1,7 @@
 package syncer
 
 import (
+	"encoding/binary"
 	"math/bits"
 
 	"github.com/holdfast-lb/holdfast/dpd/internal/flow"
@@ -78,13 +79,13 @@ func (s *Shard) account(x *flow.Session, sign int) {
 	}
 }
 
-// SetDigestKey takes a new cluster key. It passes over the whole store at once.
+// SetDigestKey takes a new cluster key. If it is another one, it passes over the whole store at once.
 func (s *Shard) SetDigestKey(key [16]byte) {
-	s.key = [2]uint64{}
-	for i, b := range key {
-		s.key[i/8] |= uint64(b) << (8 * (i % 8))
+	words := [2]uint64{binary.LittleEndian.Uint64(key[:8]), binary.LittleEndian.Uint64(key[8:])}
+	if words != s.key {
+		s.key = words
+		s.recount()
 	}
-	s.recount()
 }
 
 func (s *Shard) recount() {
@@ -108,16 +109,16 @@ func (s *Shard) digestRounds() {
 		return
 	}
 	if s.now >= s.nextSum {
-		s.nextSum, s.nextFix = s.now+digestEvery, s.now+repairEvery
+		s.nextSum = s.now + digestEvery
+		for _, m := range s.members {
+			m.nextFix = s.now + m.fixEvery
+		}
 		s.sendSums(AllNodes)
 		return
 	}
-	if s.now < s.nextFix {
-		return
-	}
-	s.nextFix = s.now + repairEvery
 	for _, m := range s.members {
-		if m.repair {
+		if m.repair && s.now >= m.nextFix {
+			m.nextFix = s.now + m.fixEvery
 			s.sendSums(m.node.ID)
 		}
 	}
@@ -167,7 +168,7 @@ func (s *Shard) Digest(now int64, from flow.Node, d *syncwire.DigestSums) {
 		return
 	}
 	if m.settled++; m.settled >= len(s.buckets) {
-		m.repair = false
+		m.repair, m.fixEvery = false, repairEvery
 	}
 }
 
@@ -190,6 +191,8 @@ func (s *Shard) list(m *member, n int) {
 		}
 		m.listing, m.want = m.want, leafSet{}
 		m.list.start()
+		// What a list does not mend, as when a node is full, the next one at once won't either.
+		m.fixEvery = min(m.fixEvery*2, digestEvery)
 	}
 	m.list.step(s.store, n, func(h flow.Handle) {
 		x := &s.cur

@@ -39,18 +39,20 @@ type member struct {
 	stable    int64 // its tombstones from before that millisecond are on every node
 	floor     int64 // it holds no tombstone from before that millisecond
 
-	repair  bool // digests each 500 ms until equal
-	settled int  // buckets in a row that were equal
-	equalAt [leaves]int64
-	unequal [leaves]uint8
-	unsure  [leaves]uint8
-	want    leafSet // leaves to list next
-	list    job
-	listing leafSet
-	bulk    job
-	bulking bool
-	sent    uint64
-	tombs   uint64
+	repair   bool  // digests each fixEvery until equal
+	nextFix  int64 // when the next one is due
+	fixEvery int64
+	settled  int // buckets in a row that were equal
+	equalAt  [leaves]int64
+	unequal  [leaves]uint8
+	unsure   [leaves]uint8
+	want     leafSet // leaves to list next
+	list     job
+	listing  leafSet
+	bulk     job
+	bulking  bool
+	sent     uint64
+	tombs    uint64
 }
 
 // move is a message that was lost and sent again.
@@ -93,7 +95,10 @@ func (s *Shard) SetView(now int64, v *View) {
 		return
 	}
 	s.epoch = v.Epoch
-	s.self = v.Self
+	if s.self != v.Self {
+		s.self = v.Self
+		s.recount() // what counts as owned is another set now
+	}
 	old := s.members
 	s.members = make([]*member, 0, len(v.Members))
 	s.ready = s.ready[:0]
@@ -109,7 +114,7 @@ func (s *Shard) SetView(now int64, v *View) {
 		if i >= 0 {
 			m = old[i]
 		} else {
-			m = &member{node: p.Node, lost: s.seq, repair: true}
+			m = &member{node: p.Node, lost: s.seq, repair: true, fixEvery: repairEvery}
 		}
 		m.degraded, m.joining = p.Degraded, !p.Admitted && !p.Draining
 		s.members = append(s.members, m)
@@ -167,7 +172,7 @@ func (s *Shard) Suspect(now int64, n flow.Node, yes bool) {
 		if yes {
 			m.suspicion++
 		}
-		m.repair = true
+		m.repair, m.fixEvery = true, repairEvery
 	}
 }
 
@@ -175,8 +180,7 @@ func (s *Shard) Suspect(now int64, n flow.Node, yes bool) {
 func (s *Shard) PeerDesync(now int64, n flow.Node) {
 	s.time(now)
 	if m := s.member(n); m != nil {
-		m.repair = true
-		m.settled = 0
+		m.repair, m.settled, m.fixEvery = true, 0, repairEvery
 		m.lostAll(s.seq)
 	}
 }

@@ -18,6 +18,7 @@ type peer struct {
 	y    *Sync
 	node flow.Node
 	over bool // a higher incarnation was heard
+	born int64
 
 	salt   uint32
 	nonce  [16]byte
@@ -45,7 +46,7 @@ type peer struct {
 }
 
 func newPeer(y *Sync, n flow.Node) *peer {
-	p := &peer{y: y, node: n, heard: y.now, seqs: make([]uint64, y.cfg.Shards), wait: helloMin,
+	p := &peer{y: y, node: n, born: y.now, heard: y.now, seqs: make([]uint64, y.cfg.Shards), wait: helloMin,
 		acks: tokens{rate: 100, burst: 20, level: 20_000, at: y.now}, answers: tokens{rate: 1000, burst: 200, level: 200_000, at: y.now}}
 	for p.salt == 0 {
 		p.salt = y.random32()

@@ -45,7 +45,6 @@ type Shard struct {
 	sums    [leaves]uint64
 	changed [leaves]int64 // when an own record of the leaf last changed
 	nextSum int64         // next digest round
-	nextFix int64         // next digest round to members under repair
 	round   uint32
 	owned   uint64 // announced records with a mapping that this node owns
 	mapped  uint64 // announced records with a mapping
@@ -75,9 +74,7 @@ func New(cfg Config, store Store, ports Ports) *Shard {
 		out:   make([]Action, 0, 64),
 		ready: []uint32{cfg.Self.ID},
 	}
-	for i, b := range cfg.DigestKey {
-		s.key[i/8] |= uint64(b) << (8 * (i % 8))
-	}
+	s.SetDigestKey(cfg.DigestKey)
 	for b := range 256 {
 		if cfg.Owns(flow.Bucket(b)) {
 			s.buckets = append(s.buckets, flow.Bucket(b))

@@ -41,8 +41,12 @@ func (y *Sync) Status(now int64, list []PeerStatus) []PeerStatus {
 // readyShare is how much of the announced stock, in percent, must be here before a node may be admitted.
 const readyShare = 70
 
+// announceWithin is how long, in milliseconds, a joining node waits for a member to announce its stock.
+const announceWithin = 10_000
+
 // Ready says whether a joining node has enough: every link stands, every member that is heard announced its stock, and 70 %
-// of the sum is here. Complete says that every one of them sent all of it.
+// of the sum is here. A member that announced nothing for 10 s is left out; its status shows that. Complete says that every
+// one of them sent all of it. With no other member both are true.
 func (y *Sync) Ready() (ready, complete bool) {
 	var expected, received uint64
 	complete = true
@@ -51,7 +55,11 @@ func (y *Sync) Ready() (ready, complete bool) {
 			continue
 		}
 		if p.theirs == 0 || !p.proven || !p.stock.isBegun {
-			return false, false
+			if y.now-p.born < announceWithin {
+				return false, false
+			}
+			complete = false
+			continue
 		}
 		expected += p.stock.expected
 		received += min(p.stock.in-p.stock.before, p.stock.expected)

@@ -48,6 +48,15 @@ func clientKey(i int) (flow.Key, flow.Bucket) {
 		proto = flow.ProtoUDP
 	}
 	port := uint16(40000 + i)
+	if i%5 == 4 { // a client with IPv6, whose packets go on in IPv4
+		a := netip.MustParseAddr("2001:db8::1").As16()
+		a[14] = byte(i)
+		k, err := flow.MakeKey(proto, netip.AddrPortFrom(netip.AddrFrom16(a), port), netip.MustParseAddrPort("[2001:db8:100::1]:80"))
+		if err != nil {
+			panic(err)
+		}
+		return k, flow.Bucket(i / 2 * 37)
+	}
 	k, err := flow.MakeKey(proto, netip.AddrPortFrom(netip.AddrFrom4([4]byte{192, 0, 2, byte(i)}), port), netip.AddrPortFrom(netip.AddrFrom4([4]byte{198, 51, 100, 1}), 80))
 	if err != nil {
 		panic(err)
