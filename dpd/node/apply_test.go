@@ -29,7 +29,10 @@ func TestAChangeThatAThreadDoesNotHearIsRefusedInTimeAndChangesNothing(t *testin
 		name string
 		do   func(context.Context, *cluster, *Node) error
 	}{
-		{"services", func(ctx context.Context, _ *cluster, n *Node) error { _, err := n.ApplyConfig(ctx, other(2)); return err }},
+		{"services", func(ctx context.Context, _ *cluster, n *Node) error {
+			_, err := n.ApplyConfig(ctx, other(2))
+			return err
+		}},
 		{"view", func(ctx context.Context, c *cluster, n *Node) error {
 			m := c.membership(0)
 			m.View++

@@ -56,7 +56,8 @@ type cluster struct {
 	to     func(in bool, info *packet.Info) int
 	view   uint64
 	states map[*Node]control.MemberState
-	incs   []uint64 // of each node's life, by position
+	incs   []uint64    // of each node's life, by position
+	holder map[int]int // of blocks by position, where it is not the node of that position
 	now    int64
 }
 
@@ -70,7 +71,7 @@ func nodeMAC(i int) [6]byte { return [6]byte{2, 0, 0, 0, 1, byte(i + 1)} }
 // newCluster makes len(workers) nodes with that many workers each; rx is the number of receive queues of each port.
 func newCluster(t *testing.T, rx int, workers ...int) *cluster {
 	t.Helper()
-	c := &cluster{t: t, sw: dpdtest.NewSwitch(7), dead: map[*Node]bool{}, paused: map[*Node]bool{}, deaf: map[*Node]bool{}, stuck: map[*worker.Worker]bool{}, states: map[*Node]control.MemberState{}}
+	c := &cluster{t: t, sw: dpdtest.NewSwitch(7), dead: map[*Node]bool{}, paused: map[*Node]bool{}, deaf: map[*Node]bool{}, holder: map[int]int{}, stuck: map[*worker.Worker]bool{}, states: map[*Node]control.MemberState{}}
 	c.to = func(bool, *packet.Info) int { return 0 }
 	cl, sv := [6]byte{2, 0, 0, 0, 9, 1}, [6]byte{2, 0, 0, 0, 9, 2}
 	c.client = dpdtest.NewHost(c.sw, cl, [6]byte{}, dpdtest.Addr("10.0.0.2"), dpdtest.Addr("fd00::2"))
@@ -178,6 +179,9 @@ func (c *cluster) membership(i int) (m control.Membership) {
 	m.View = c.view
 	for k, n := range c.nodes {
 		b := control.Block{ID: uint32(k + 1), Addrs: []netip.Addr{dpdtest.Addr(fmt.Sprintf("10.8.0.%d", k+1)), dpdtest.Addr(fmt.Sprintf("fd08::%d", k+1))}, Holder: c.life(k), Epoch: 1, Allocatable: true}
+		if h, ok := c.holder[k]; ok {
+			b.Holder = c.life(h)
+		}
 		m.Blocks = append(m.Blocks, b)
 		if c.dead[n] {
 			continue
