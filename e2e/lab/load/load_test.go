@@ -92,7 +92,7 @@ func (s *server) plan(active, idle, udp int) Plan {
 // until polls a report: answers come over real sockets.
 func until(t *testing.T, l *Load, done func([]Flow) bool) {
 	t.Helper()
-	for deadline := time.Now().Add(5 * time.Second); !done(l.Report()); time.Sleep(time.Millisecond) {
+	for deadline := time.Now().Add(30 * time.Second); !done(l.Report()); time.Sleep(time.Millisecond) {
 		if time.Now().After(deadline) {
 			t.Fatalf("does not come: %+v", l.Report())
 		}
@@ -102,7 +102,9 @@ func until(t *testing.T, l *Load, done func([]Flow) bool) {
 func TestGoodServer(t *testing.T) {
 	s := newServer(t)
 	s.run()
-	l, err := Open(s.plan(6, 4, 4))
+	p := s.plan(6, 4, 4)
+	p.StallMs = 30_000 // a busy machine is no broken server
+	l, err := Open(p)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -154,7 +156,11 @@ func TestBrokenConnections(t *testing.T) {
 			s := newServer(t)
 			s.cut, s.misbehave = 1, row.misbehave
 			s.run()
-			l, err := Open(s.plan(1, 1, 0))
+			p := s.plan(1, 1, 0)
+			if name != "silence" {
+				p.StallMs = 30_000
+			}
+			l, err := Open(p)
 			if err != nil {
 				t.Fatal(err)
 			}

@@ -19,6 +19,16 @@ func sleeper(t *testing.T, s Set, script string) {
 	t.Cleanup(func() { _ = s.Stop("p", 0) })
 }
 
+// said waits for the process's word in its log; nothing signals it.
+func said(t *testing.T, s Set, word string) {
+	t.Helper()
+	for deadline := time.Now().Add(30 * time.Second); s.Tail("p", 1) != word; time.Sleep(5 * time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatalf("log ends with %q, want %q", s.Tail("p", 1), word)
+		}
+	}
+}
+
 func TestStartStop(t *testing.T) {
 	s := Set{t.TempDir()}
 	sleeper(t, s, "echo hello; exec sleep 60")
@@ -28,14 +38,12 @@ func TestStartStop(t *testing.T) {
 	if err := s.Start(Spec{Name: "p", Command: []string{"/bin/true"}}); err == nil {
 		t.Error("a second one of the same name was started")
 	}
+	said(t, s, "hello")
 	if err := s.Stop("p", 5*time.Second); err != nil {
 		t.Fatal(err)
 	}
 	if s.Running("p") || len(s.Names()) != 0 {
 		t.Error("runs after Stop")
-	}
-	if got := s.Tail("p", 1); got != "hello" {
-		t.Errorf("log ends with %q", got)
 	}
 	if err := s.Stop("p", 0); err != nil {
 		t.Errorf("a second Stop: %v", err)
@@ -45,9 +53,7 @@ func TestStartStop(t *testing.T) {
 func TestStopKillsWhatIgnoresTerm(t *testing.T) {
 	s := Set{t.TempDir()}
 	sleeper(t, s, "trap '' TERM; echo ready; while :; do sleep 1; done")
-	for s.Tail("p", 1) != "ready" {
-		time.Sleep(5 * time.Millisecond)
-	}
+	said(t, s, "ready")
 	if err := s.Stop("p", 50*time.Millisecond); err != nil {
 		t.Fatal(err)
 	}
