@@ -6,6 +6,7 @@ import (
 
 	"github.com/gaissmai/bart"
 
+	"github.com/holdfast-lb/holdfast/dpd/internal/flow"
 	"github.com/holdfast-lb/holdfast/dpd/internal/packet"
 	"github.com/holdfast-lb/holdfast/dpd/internal/port"
 )
@@ -209,6 +210,7 @@ func (m *Machine) publish(now uint32) {
 		}
 		s.neighbors = append(s.neighbors, e.line())
 	}
+	s.short4, s.short6 = s.shortRoutes(flow.IPv4), s.shortRoutes(flow.IPv6)
 	m.pub.snapshot.Store(s)
 	m.dirty, m.published = false, now
 }

@@ -120,6 +120,8 @@ type Snapshot struct {
 	routes    *bart.Table[way]
 	hops      map[nextKey]*Hop
 	neighbors []Neighbor
+	short4    []shortRoute
+	short6    []shortRoute
 }
 
 // Route finds the hop for a destination. It is nil without a route or before the neighbour is known: then the packet goes to

@@ -9,7 +9,7 @@ import (
 
 const routeSlots = 1024 // power of two
 
-// routeCache remembers the hop of recent destinations, for as long as the host part's snapshot is the same.
+// routeCache remembers the hop of recent destinations on-link, for as long as the host part's snapshot is the same.
 // Direct-mapped by the destination address.
 type routeCache struct {
 	slot [routeSlots]routeSlot
@@ -29,6 +29,12 @@ func (w *Worker) route(to *flow.Key) *neigh.Hop {
 		hi, lo = 0, to.Addr[0]&0xffffffff
 	}
 	c := &w.routes
+	// Clients lie behind a gateway, each with an address of its own: no cache by address would hold them.
+	if c.snap != nil {
+		if hop := c.snap.Via(to.Family(), hi, lo); hop != nil && hop.Port < len(w.cfg.Queues) {
+			return hop
+		}
+	}
 	s := &c.slot[(lo*0x9e3779b97f4a7c15^hi*0xc2b2ae3d27d4eb4f)>>54&(routeSlots-1)]
 	if s.hop != nil && s.lo == lo && s.hi == hi && s.family == to.Family() {
 		return s.hop
