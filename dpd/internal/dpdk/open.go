@@ -9,6 +9,7 @@ import (
 	"unsafe"
 
 	"github.com/yerden/go-dpdk/ethdev"
+	dpdkmbuf "github.com/yerden/go-dpdk/mbuf"
 
 	"github.com/holdfast-lb/holdfast/dpd/internal/port"
 	"github.com/holdfast-lb/holdfast/dpd/internal/steer"
@@ -130,7 +131,7 @@ func (p *Port) queues(want, nrx, ntx int) error {
 	p.release = release
 	p.rx, p.tx = make([]rxQueue, nrx), make([]txQueue, want)
 	for q := range p.rx {
-		p.rx[q].vec, p.rx[q].refs = vs[q], vs[q].words()
+		p.rx[q].vec, p.rx[q].refs = vs[q], unsafe.Slice((*uintptr)(unsafe.Pointer(&vs[q][0])), rxTake)
 	}
 	var locks []sync.Mutex
 	if ntx < want {
@@ -218,6 +219,11 @@ func (p *Port) Close() error {
 func (p *Port) shut() error {
 	p.closed = true
 	errs := []error{p.filter.destroyAll()}
+	for i := range p.rx {
+		rq := &p.rx[i]
+		dpdkmbuf.PktMbufFreeBulk(rq.vec[rq.at:rq.n])
+		rq.at, rq.n = 0, 0
+	}
 	p.id.Stop()
 	p.id.Close()
 	if p.lim.device != nil && !isPCI(p.info.Name) {

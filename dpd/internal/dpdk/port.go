@@ -30,16 +30,22 @@ type Port struct {
 
 var _ port.Port = (*Port)(nil)
 
-// Rx receives a burst of queue q. A queue that the device does not have gives nothing.
+// Rx receives a burst of queue q. A queue that the device does not have gives nothing. What the last call took beyond a
+// burst stays with the queue, whoever owns it next, and is handed out first.
 func (p *Port) Rx(q int, b *port.Batch) int {
 	if uint(q) >= uint(len(p.rx)) {
 		b.N = 0
 		return 0
 	}
 	rq := &p.rx[q]
-	got := int(p.id.RxBurst(uint16(q), rq.vec))
-	if n := burst.Unpack(views(b), rq.refs, got); n != got || p.strips {
-		return p.rxOdd(rq, b, rq.vec[:got])
+	if rq.at == rq.n {
+		rq.at, rq.n = 0, int(p.id.RxBurst(uint16(q), rq.vec))
+	}
+	got := min(rq.n-rq.at, port.BurstMax)
+	at := rq.at
+	rq.at += got
+	if n := burst.Unpack(views(b), (*[burst.Max]uintptr)(rq.refs[at:]), got); n != got || p.strips {
+		return p.rxOdd(rq, b, rq.vec[at:at+got])
 	}
 	b.N = got
 	return got

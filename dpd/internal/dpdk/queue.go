@@ -21,24 +21,29 @@ type vector []*dpdkmbuf.Mbuf
 // words is a vector as package burst sees it.
 func (v vector) words() *[burst.Max]uintptr { return (*[burst.Max]uintptr)(unsafe.Pointer(&v[0])) }
 
+// rxTake is how many packets one call takes from a receive queue at most. Rx hands them out in bursts; taking more at once
+// shares the price of the call.
+const rxTake = 2 * port.BurstMax
+
 // vectors cuts n burst vectors from one mapping, which release gives back.
 func vectors(n int) (vs []vector, release func() error, err error) {
-	const size = port.BurstMax * int(unsafe.Sizeof(uintptr(0)))
+	const size = rxTake * int(unsafe.Sizeof(uintptr(0)))
 	mem, err := unix.Mmap(-1, 0, max(n, 1)*size, unix.PROT_READ|unix.PROT_WRITE, unix.MAP_PRIVATE|unix.MAP_ANON|unix.MAP_POPULATE)
 	if err != nil {
 		return nil, nil, fmt.Errorf("map burst vectors: %w", err)
 	}
 	vs = make([]vector, n)
 	for i := range vs {
-		vs[i] = unsafe.Slice((**dpdkmbuf.Mbuf)(unsafe.Pointer(&mem[i*size])), port.BurstMax)
+		vs[i] = unsafe.Slice((**dpdkmbuf.Mbuf)(unsafe.Pointer(&mem[i*size])), rxTake)
 	}
 	return vs, func() error { return unix.Munmap(mem) }, nil
 }
 
 // rxQueue is one receive queue. It belongs to one thread; the counters are read by any.
 type rxQueue struct {
-	vec       vector
-	refs      *[burst.Max]uintptr // vec as words
+	vec       vector    // rxTake long
+	refs      []uintptr // vec as words
+	at, n     int       // what of vec was received and not handed out yet
 	segmented atomic.Uint64
 	runt      atomic.Uint64
 	_         [64]byte // neighbours belong to other threads
