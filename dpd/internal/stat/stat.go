@@ -47,7 +47,6 @@ const (
 	DropTxFull        // the device did not take it
 	DropNoMemory      // no packet buffer
 	DropNotForUs      // no address, VIP or laddr of ours
-	DropFragment      // fragments have no ports
 	DropICMPUnknown   // an ICMP error about a packet that no session knows
 	DropRateLimited   // an answer of ours that its rate limit refused
 	DropFlowState     // the session's rules refuse the packet
@@ -76,7 +75,7 @@ var names = [NumCounters]string{
 	"to_host", "icmp_errors", "generated", "held", "released", "takeovers", "evicted",
 	"drop_no_service", "drop_no_server", "drop_no_local_port", "drop_table_full", "drop_not_allocating", "drop_no_session",
 	"drop_hold_full", "drop_hold_timeout", "drop_closed", "drop_no_route", "drop_handover_full", "drop_sync_ring_full",
-	"drop_host_ring_full", "drop_ttl", "drop_too_big", "drop_tx_full", "drop_no_memory", "drop_not_for_us", "drop_fragment",
+	"drop_host_ring_full", "drop_ttl", "drop_too_big", "drop_tx_full", "drop_no_memory", "drop_not_for_us",
 	"drop_icmp_unknown", "drop_rate_limited", "drop_flow_state",
 	"sync_rx", "sync_tx", "sync_rx_bytes", "sync_tx_bytes", "sync_fault", "sync_no_peer", "sync_shard_ring_full",
 	"sync_out_ring_full", "sync_no_route", "sync_no_memory", "sync_not_udp", "event_lost", "mailbox_rejected",

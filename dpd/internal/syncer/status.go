@@ -31,7 +31,7 @@ func (y *Sync) Status(now int64, list []PeerStatus) []PeerStatus {
 		s.Node, s.Linked, s.Suspected, s.Desync, s.MTU = p.node, p.theirs != 0 && p.proven && !p.over, p.suspected, p.lossy != 0, p.mtu.size
 		s.ProbeAge = y.now - p.heard
 		s.BulkBegun, s.BulkEnded = p.stock.isBegun, p.stock.isEnded
-		s.BulkExpected, s.BulkReceived = p.stock.expected, p.stock.in-p.stock.before
+		s.BulkExpected, s.BulkReceived = p.stock.expected, p.here()
 		s.BulkSending = p.stock.sayBegin && p.stock.sayEnd == 0
 		list = append(list, s)
 	}
@@ -62,8 +62,8 @@ func (y *Sync) Ready() (ready, complete bool) {
 			continue
 		}
 		expected += p.stock.expected
-		received += min(p.stock.in-p.stock.before, p.stock.expected)
-		complete = complete && p.stock.isEnded && len(p.in[2].holes) == 0
+		received += p.here()
+		complete = complete && p.whole()
 	}
 	return received*100 >= expected*readyShare, complete
 }

@@ -18,6 +18,7 @@ type stock struct {
 	got                  uint64 // snapshot
 	isBegun, isEnded     bool
 	expected, in, before uint64
+	mark                 uint64 // in at the last end
 }
 
 const endRepeats = 20 // with each PROBE: at 30 % loss one in 10^10 is never heard
@@ -79,7 +80,8 @@ func (s *stock) begun(b *syncwire.Bulk) {
 	}
 	s.got, s.isBegun, s.isEnded = b.Snapshot, true, false
 	s.expected = b.Records
-	s.before = s.in
+	// Not s.in: BULK_BEGIN travels apart from the records and may come after some of them, or never.
+	s.before = s.mark
 }
 
 func (s *stock) ended(b *syncwire.Bulk) {
@@ -89,6 +91,19 @@ func (s *stock) ended(b *syncwire.Bulk) {
 	if b.Snapshot > s.got {
 		s.begun(b)
 	}
-	s.isEnded = true
+	s.isEnded, s.mark = true, s.in
 	s.expected = b.Records + b.Tombstones
 }
+
+// here is how much of the announced stock has arrived. Once all that was sent is here the count says so, whatever became of
+// single records on arrival.
+func (p *peer) here() uint64 {
+	s := &p.stock
+	if p.whole() {
+		return s.expected
+	}
+	return min(s.in-s.before, s.expected)
+}
+
+// whole says that the bulk ended and nothing of it is missing.
+func (p *peer) whole() bool { return p.stock.isEnded && len(p.in[syncwire.LaneBulk].holes) == 0 }
