@@ -7,7 +7,13 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 buf=proto/node_modules/.bin/buf
 google=proto/node_modules/google-proto-files/google
-[ -x "$buf" ] && [ "proto/node_modules/.package-lock.json" -nt proto/package-lock.json ] || (cd proto && npm ci --silent)
+if ! [ -x "$buf" ] || ! [ proto/node_modules/.package-lock.json -nt proto/package-lock.json ]; then
+  command -v npm >/dev/null || {
+    echo "generate: npm is missing: apt-get install --no-install-recommends npm; nothing else needs it, generated files are committed" >&2
+    exit 1
+  }
+  (cd proto && npm ci --silent)
+fi
 
 generate() {
   "$buf" lint --path proto/holdfast
