@@ -98,6 +98,10 @@ func (s *Shard) SetView(now int64, v *View) {
 	if s.self != v.Self {
 		s.self = v.Self
 		s.recount() // what counts as owned is another set now
+		for _, m := range s.members {
+			m.repair = true
+			m.lostAll(s.seq) // peers refused what the former life said last
+		}
 	}
 	old := s.members
 	s.members = make([]*member, 0, len(v.Members))

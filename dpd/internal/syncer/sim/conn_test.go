@@ -25,6 +25,7 @@ type conn struct {
 	client  int
 	orig    flow.Key
 	reply   flow.Key // once a server knows it
+	birth   flow.Birth
 	bucket  flow.Bucket
 	udp     bool
 	phase   phase
@@ -129,10 +130,11 @@ func (c *conn) arrive(p packet, d flow.Direction, out flow.Key) {
 	if d == flow.In {
 		at := out.Reverse()
 		if c.phase == opening && (c.udp || p.seg.Flags&conntrack.SYN != 0) {
-			w.serverSees(c, at)
+			w.serverSees(c, at, p.at)
 		} else if at != c.reply {
-			if c.udp && !w.heldAnywhere(c) || p.seg.Flags&conntrack.SYN != 0 {
-				w.serverSees(c, at)
+			x, _, _ := p.at.find(c.bucket, &at)
+			if c.udp && (x.Birth > c.birth || !w.heldAnywhere(c)) || p.seg.Flags&conntrack.SYN != 0 {
+				w.serverSees(c, at, p.at)
 			} else {
 				// A node that was cut off from the news used the mapping of an earlier life. It must not last.
 				w.total.astray++
@@ -148,13 +150,16 @@ func (c *conn) arrive(p packet, d flow.Direction, out flow.Key) {
 }
 
 // serverSees gives a connection its reply tuple, which no other one may have.
-func (w *world) serverSees(c *conn, reply flow.Key) {
+func (w *world) serverSees(c *conn, reply flow.Key, n *node) {
 	for _, o := range w.conns {
 		if o != c && o.reply == reply && o.phase == established && w.heldAnywhere(o) {
 			w.violate("I5 conn %d got %s, which conn %d uses", c.id, short(c.orig, reply), o.id)
 		}
 	}
 	c.reply = reply
+	// A record of an earlier life with the same mapping is no copy of this one.
+	x, _, _ := n.find(c.bucket, &reply)
+	c.birth = x.Birth
 }
 
 // progress is what the ends do when a packet arrived.

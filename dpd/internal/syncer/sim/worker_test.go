@@ -17,6 +17,7 @@ type packet struct {
 	dir   flow.Direction // in truth
 	seg   conntrack.Segment
 	tried bool // it waited once
+	at    *node
 }
 
 // packet handles one packet as a worker does: look up, touch, ask the Shard where it must be asked, translate.
@@ -57,6 +58,7 @@ func (s *shard) handle(now int64, p packet) {
 	}
 	var out flow.Key
 	s.table.Outgoing(h, d, &out)
+	p.at = s.n
 	p.c.arrive(p, d, out)
 }
 
@@ -198,5 +200,6 @@ func (s *shard) open(now int64, p packet) {
 	s.tell(now, h, flow.In, &p, o)
 	var out flow.Key
 	s.table.Outgoing(h, flow.In, &out)
+	p.at = n
 	p.c.arrive(p, flow.In, out)
 }
