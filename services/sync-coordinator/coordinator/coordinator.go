@@ -25,6 +25,9 @@ import (
 	"github.com/holdfast-lb/holdfast/services/sync-coordinator/membership"
 )
 
+// healthEvery is how late health may be with who leads.
+const healthEvery = 250 * time.Millisecond
+
 // Config of the service. Zero values mean the defaults.
 type Config struct {
 	Rules membership.Config
@@ -82,9 +85,7 @@ type Deps struct {
 	// Dial makes a client connection to a node's data plane that connects when it is used.
 	Dial func(node, address string, opts ...grpc.DialOption) (*grpc.ClientConn, error)
 	// Pools reads the pools that the scheduler keeps.
-	Pools func(ctx context.Context) ([]membership.Pool, error)
-	// Lead is told when this replica begins and ends to lead; may be nil.
-	Lead    func(bool)
+	Pools   func(ctx context.Context) ([]membership.Pool, error)
 	Log     *slog.Logger
 	Metrics prometheus.Registerer // may be nil
 }
@@ -98,6 +99,7 @@ type Coordinator struct {
 	log     *slog.Logger
 	metrics *metrics
 	term    atomic.Pointer[term] // nil while standing by
+	serving func(bool)           // nil without a health service; set by Register
 	hub     watch.Hub[*syncv1.WatchMembershipResponse]
 	clock   func() int64
 }
@@ -121,14 +123,36 @@ func New(cfg Config, deps Deps) (*Coordinator, error) {
 	return &Coordinator{cfg: cfg, deps: deps, log: deps.Log, metrics: m, clock: clock}, nil
 }
 
-// Register adds the service to a gRPC server.
+// Register adds the service to a gRPC server. Where that has a health service, it says SERVING of this service while
+// this replica leads, so that callers are not sent to one that stands by.
 func (c *Coordinator) Register(s grpc.ServiceRegistrar) {
 	syncv1.RegisterCoordinatorServiceServer(s, c)
+	if h, ok := s.(interface{ SetServing(string, bool) }); ok {
+		c.serving = func(yes bool) { h.SetServing(syncv1.CoordinatorService_ServiceDesc.ServiceName, yes) }
+	}
+}
+
+// tellHealth repeats what is so: the server sets every service to SERVING when it begins, at a time of its own.
+func (c *Coordinator) tellHealth(ctx context.Context) {
+	for c.serving != nil {
+		c.serving(c.term.Load() != nil)
+		select {
+		case <-ctx.Done():
+			return
+		case <-time.After(healthEvery):
+		}
+	}
 }
 
 // Run leads whenever it can get the lease, until ctx ends.
 func (c *Coordinator) Run(ctx context.Context) error {
 	defer c.hub.Close()
+	told := make(chan struct{})
+	go func() {
+		defer close(told)
+		c.tellHealth(ctx)
+	}()
+	defer func() { <-told }()
 	for ctx.Err() == nil {
 		err := c.campaign(ctx)
 		if err != nil && ctx.Err() == nil {
@@ -185,9 +209,6 @@ func (c *Coordinator) lead(yes bool) {
 		v = 1
 	}
 	c.metrics.leading.Set(v)
-	if c.deps.Lead != nil {
-		c.deps.Lead(yes)
-	}
 }
 
 // do applies fn to the machine on the term's goroutine and returns when what it changed is stored.

@@ -42,7 +42,7 @@ func Process() kit.Process {
 	}
 }
 
-// Policy says which roles may call what. A data plane may join and leave, under its own name alone.
+// Policy says which roles may call what. A data plane may join, drain itself and leave, under its own name alone.
 func Policy() pki.Policy {
 	const s = "/holdfast.sync.v1.CoordinatorService/"
 	return pki.Policy{
@@ -50,8 +50,9 @@ func Policy() pki.Policy {
 		s + "Join":  {pki.RoleDataplane},
 		s + "Leave": {pki.RoleDataplane, pki.RoleService, pki.RoleOperator},
 
-		s + "DrainNode": {pki.RoleGateway, pki.RoleOperator},
-		s + "BulkSync":  {pki.RoleGateway, pki.RoleOperator},
+		s + "DrainNode":    {pki.RoleDataplane, pki.RoleGateway, pki.RoleOperator},
+		s + "GetOperation": {pki.RoleDataplane, pki.RoleService, pki.RoleGateway, pki.RoleOperator, pki.RoleViewer},
+		s + "BulkSync":     {pki.RoleGateway, pki.RoleOperator},
 	}
 }
 

@@ -2,14 +2,21 @@ package coordinator
 
 import (
 	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"encoding/pem"
 	"errors"
 	"slices"
 	"testing"
+	"time"
 
 	"google.golang.org/grpc"
+	"google.golang.org/grpc/credentials"
+	"google.golang.org/grpc/peer"
 
 	schedulerv1 "github.com/holdfast-lb/holdfast/proto/gen/holdfast/scheduler/v1"
 	syncv1 "github.com/holdfast-lb/holdfast/proto/gen/holdfast/sync/v1"
+	"github.com/holdfast-lb/holdfast/services/kit/apierr"
 	"github.com/holdfast-lb/holdfast/services/kit/pki"
 	"github.com/holdfast-lb/holdfast/services/sync-coordinator/membership"
 )
@@ -57,12 +64,48 @@ func TestPolicyNamesEveryMethodForSomeone(t *testing.T) {
 	p := Policy()
 	for _, m := range syncv1.CoordinatorService_ServiceDesc.Methods {
 		full := "/" + syncv1.CoordinatorService_ServiceDesc.ServiceName + "/" + m.MethodName
-		join := m.MethodName == "Join" || m.MethodName == "Leave"
-		if p.Allows(full, pki.RoleDataplane) != join {
-			t.Errorf("%s for a data plane: %v", full, !join)
+		own := slices.Contains([]string{"Join", "Leave", "DrainNode", "GetOperation"}, m.MethodName)
+		if p.Allows(full, pki.RoleDataplane) != own {
+			t.Errorf("%s for a data plane: %v", full, !own)
 		}
 		if changes := []string{"Join", "Leave", "DrainNode", "BulkSync"}; slices.Contains(changes, m.MethodName) == p.Allows(full, pki.RoleViewer) {
 			t.Errorf("%s for a viewer: %v", full, p.Allows(full, pki.RoleViewer))
+		}
+	}
+}
+
+func TestADataPlaneSpeaksForItselfAlone(t *testing.T) {
+	as := func(role pki.Role, name string) context.Context {
+		ca, err := pki.NewCA(time.Now())
+		if err != nil {
+			t.Fatal(err)
+		}
+		leaf, err := ca.Issue(pki.Identity{Role: role, Name: name}, time.Now())
+		if err != nil {
+			t.Fatal(err)
+		}
+		block, _ := pem.Decode(leaf.Cert)
+		cert, err := x509.ParseCertificate(block.Bytes)
+		if err != nil {
+			t.Fatal(err)
+		}
+		chain := []*x509.Certificate{cert}
+		return peer.NewContext(t.Context(), &peer.Peer{AuthInfo: credentials.TLSInfo{State: tls.ConnectionState{PeerCertificates: chain, VerifiedChains: [][]*x509.Certificate{chain}}}})
+	}
+	c := newWorld(t).start("one")
+	for _, tc := range []struct {
+		name    string
+		ctx     context.Context
+		refused bool
+	}{
+		{"its own name", as(pki.RoleDataplane, "lb-a"), false},
+		{"another name", as(pki.RoleDataplane, "lb-b"), true},
+		{"an operator", as(pki.RoleOperator, "someone"), false},
+	} {
+		_, drain := c.DrainNode(tc.ctx, &syncv1.DrainNodeRequest{Name: "nodes/lb-a"})
+		_, join := c.Join(tc.ctx, &syncv1.JoinRequest{NodeName: "lb-a"})
+		if apierr.Is(drain, apierr.RoleDenied) != tc.refused || apierr.Is(join, apierr.RoleDenied) != tc.refused {
+			t.Errorf("%s: %v, %v", tc.name, drain, join)
 		}
 	}
 }

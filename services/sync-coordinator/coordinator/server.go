@@ -157,10 +157,13 @@ func (c *Coordinator) GetNode(ctx context.Context, r *syncv1.GetNodeRequest) (*s
 	return out, nil
 }
 
-// DrainNode makes a node hand over and leave.
+// DrainNode makes a node hand over and leave. A data plane may drain itself alone.
 func (c *Coordinator) DrainNode(ctx context.Context, r *syncv1.DrainNodeRequest) (*longrunningpb.Operation, error) {
 	name, err := nodeID(r.GetName())
 	if err != nil {
+		return nil, err
+	}
+	if err := ownName(ctx, name); err != nil {
 		return nil, err
 	}
 	return c.operate(ctx, verbDrain, name, r.GetValidateOnly(), func(t *term, now int64, _ membership.Node) error {
