@@ -229,6 +229,7 @@ func (n *Node) tellView(ctx context.Context, m *control.Membership) error {
 	for _, p := range m.Members {
 		v.Members = append(v.Members, syncer.Member{
 			Node: p.Life, Admitted: p.State == control.Admitted || p.State == control.Degraded, Degraded: p.State == control.Degraded,
+			Draining: p.State == control.Draining,
 		})
 		if a := common(m.Self.SIP, p.SIP); a.IsValid() {
 			addrs.Peer[p.Life] = netip.AddrPortFrom(a, p.SyncPort)

@@ -47,6 +47,7 @@ type cluster struct {
 	sw     *dpdtest.Switch
 	nodes  []*Node
 	dead   map[*Node]bool
+	out    map[*Node]bool          // not in the view
 	paused map[*Node]bool          // turns no more for now; its port still receives
 	deaf   map[*Node]bool          // not told of views
 	stuck  map[*worker.Worker]bool // a thread that stands still
@@ -56,6 +57,7 @@ type cluster struct {
 	to     func(in bool, info *packet.Info) int
 	view   uint64
 	states map[*Node]control.MemberState
+	plug   []int       // port of the switch, by position
 	incs   []uint64    // of each node's life, by position
 	holder map[int]int // of blocks by position, where it is not the node of that position
 	now    int64
@@ -71,7 +73,7 @@ func nodeMAC(i int) [6]byte { return [6]byte{2, 0, 0, 0, 1, byte(i + 1)} }
 // newCluster makes len(workers) nodes with that many workers each; rx is the number of receive queues of each port.
 func newCluster(t *testing.T, rx int, workers ...int) *cluster {
 	t.Helper()
-	c := &cluster{t: t, sw: dpdtest.NewSwitch(7), dead: map[*Node]bool{}, paused: map[*Node]bool{}, deaf: map[*Node]bool{}, holder: map[int]int{}, stuck: map[*worker.Worker]bool{}, states: map[*Node]control.MemberState{}}
+	c := &cluster{t: t, sw: dpdtest.NewSwitch(7), dead: map[*Node]bool{}, out: map[*Node]bool{}, paused: map[*Node]bool{}, deaf: map[*Node]bool{}, holder: map[int]int{}, stuck: map[*worker.Worker]bool{}, states: map[*Node]control.MemberState{}}
 	c.to = func(bool, *packet.Info) int { return 0 }
 	cl, sv := [6]byte{2, 0, 0, 0, 9, 1}, [6]byte{2, 0, 0, 0, 9, 2}
 	c.client = dpdtest.NewHost(c.sw, cl, [6]byte{}, dpdtest.Addr("10.0.0.2"), dpdtest.Addr("fd00::2"))
@@ -84,7 +86,21 @@ func newCluster(t *testing.T, rx int, workers ...int) *cluster {
 	return c
 }
 
+// add makes one more node.
 func (c *cluster) add(i, workers, rx int) {
+	c.t.Helper()
+	c.nodes, c.incs, c.plug = append(c.nodes, nil), append(c.incs, 1), append(c.plug, 0)
+	c.start(i, workers, rx)
+}
+
+// restart begins a new life of a dead node, which remembers nothing.
+func (c *cluster) restart(i, workers, rx int) {
+	c.t.Helper()
+	c.incs[i]++
+	c.start(i, workers, rx)
+}
+
+func (c *cluster) start(i, workers, rx int) {
 	c.t.Helper()
 	cfg := config.Default()
 	cfg.Node = config.Node{Name: fmt.Sprintf("lb-%d", i+1), DataDir: c.t.TempDir()}
@@ -105,13 +121,13 @@ func (c *cluster) add(i, workers, rx int) {
 		}
 		return sum % rx // any queue, but one for a flow, as a device does that knows no rules
 	}})
-	c.sw.Attach(p)
+	c.plug[i], _ = c.sw.Attach(p)
 	n, err := New(cfg, Options{Devices: &memory{p, pool}, Log: slog.New(slog.NewTextHandler(io.Discard, nil))})
 	if err != nil {
 		c.t.Fatal(err)
 	}
 	c.t.Cleanup(n.server.grpc.Close)
-	c.nodes, c.incs = append(c.nodes, n), append(c.incs, 1)
+	c.nodes[i] = n
 	c.states[n] = control.Admitted
 	n.rewind(func() (uint32, int64) { return firstTick + uint32(c.now), 1_700_000_000_000 + c.now })
 	c.t.Cleanup(func() {
@@ -183,7 +199,7 @@ func (c *cluster) membership(i int) (m control.Membership) {
 			b.Holder = c.life(h)
 		}
 		m.Blocks = append(m.Blocks, b)
-		if c.dead[n] {
+		if c.dead[n] || c.out[n] {
 			continue
 		}
 		p := control.Member{
@@ -212,7 +228,7 @@ func (c *cluster) show() {
 	c.t.Helper()
 	c.view++
 	for i, n := range c.nodes {
-		if c.dead[n] || c.deaf[n] {
+		if c.dead[n] || c.deaf[n] || c.out[n] {
 			continue
 		}
 		m := c.membership(i)

@@ -14,7 +14,7 @@ import (
 // kill takes a node out at once: it turns no more and its port is cut. The view follows later, as in life.
 func (c *cluster) kill(i int) {
 	c.dead[c.nodes[i]] = true
-	c.sw.Cut(2+i, true)
+	c.sw.Cut(c.plug[i], true)
 	c.nodes[i].dev.(*memory).port.Drain()
 }
 
