@@ -29,6 +29,9 @@ const (
 	retryMax = 500 * time.Millisecond
 )
 
+// saidAfter is the number of failures in a row after which a node that does not take its view is a matter for people.
+const saidAfter = 5
+
 // reconnect keeps the pause between two connects as short as the one between two tries of a link.
 var reconnect = grpc.WithConnectParams(grpc.ConnectParams{
 	Backoff:           backoff.Config{BaseDelay: retryMin, Multiplier: 2, Jitter: 0.2, MaxDelay: retryMax},
@@ -182,7 +185,7 @@ func (l *link) lacks(s *dpdv1.SyncStatus) bool {
 // apply brings the node what is desired, newest first, and again while it fails.
 func (l *link) apply(ctx context.Context) {
 	var drained bool
-	wait := retryMin
+	wait, failures := retryMin, 0
 	for {
 		select {
 		case <-ctx.Done():
@@ -194,13 +197,14 @@ func (l *link) apply(ctx context.Context) {
 		l.mu.Unlock()
 		err := l.bring(ctx, want, &drained)
 		if err == nil {
-			wait = retryMin
+			wait, failures = retryMin, 0
 			continue
 		}
 		if ctx.Err() != nil {
 			return
 		}
-		if status.Code(err) != codes.Unavailable {
+		// The first view often comes before the node has heard the answer to its Join.
+		if failures++; failures == saidAfter && status.Code(err) != codes.Unavailable {
 			l.t.c.log.Warn("node did not take the view", "node", l.name, "view", want.membership.GetView(), "error", err)
 		}
 		select {

@@ -43,7 +43,8 @@ func (m *Machine) others(n *Node) func(func(*Node) bool) {
 }
 
 // gate says whether a joiner may be let in. It looks only at a report that runs the present set of lives: an older one
-// does not know whom it lacks.
+// does not know whom it lacks. A joiner that is settled before it may allocate has either had every member's whole stock
+// or does not synchronise at all: there is nothing to wait for.
 func (m *Machine) gate(now int64, n *Node, o *observation) bool {
 	if m.setDiff || o.report.View < m.setView {
 		return false
@@ -67,6 +68,9 @@ func (m *Machine) gate(now int64, n *Node, o *observation) bool {
 			continue
 		}
 		whole = false
+		if o.report.Settled {
+			continue
+		}
 		if now-o.began < m.cfg.BeginGrace {
 			open = true
 		} else if !o.leftOut[x.ID] {
@@ -74,7 +78,7 @@ func (m *Machine) gate(now int64, n *Node, o *observation) bool {
 			m.say(Event{Kind: MemberLeftOut, Node: n.ID, Inc: n.Inc, Peer: x.ID})
 		}
 	}
-	if open || received*100 < expected*m.cfg.ReadyPercent {
+	if !o.report.Settled && (open || received*100 < expected*m.cfg.ReadyPercent) {
 		return false
 	}
 	for _, is6 := range families(n) {

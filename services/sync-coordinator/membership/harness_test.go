@@ -161,8 +161,8 @@ func (b *bed) round() {
 	b.take()
 }
 
-// whole gives a joiner the whole stock of every other member and its routes.
-func (b *bed) whole(id uint32) {
+// stock gives a joiner the whole stock of every other member.
+func (b *bed) stock(id uint32) {
 	p := b.dp[id]
 	p.Bulk = nil
 	s := b.m.State()
@@ -171,7 +171,12 @@ func (b *bed) whole(id uint32) {
 			p.Bulk = append(p.Bulk, BulkReport{ID: x.ID, Inc: x.Inc, Begun: true, Ended: true, Expected: 10, Received: 10})
 		}
 	}
-	p.Settled = true
+}
+
+// whole gives a joiner every stock and its routes.
+func (b *bed) whole(id uint32) {
+	b.stock(id)
+	b.dp[id].Settled = true
 }
 
 // admit brings up n nodes, all admitted.

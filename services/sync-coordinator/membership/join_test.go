@@ -150,7 +150,7 @@ func TestAdmissionGate(t *testing.T) {
 	}{
 		{"no report yet", func(b *bed, j uint32) { b.dp[j].gone = true }, 3, Joining},
 		{"a report of an older view", func(b *bed, j uint32) {
-			b.whole(j)
+			b.stock(j)
 			b.dp[j].View = 1
 			b.dp[j].gone = true
 			r := b.dp[j].Report
@@ -158,49 +158,49 @@ func TestAdmissionGate(t *testing.T) {
 			b.m.Report(b.now, r)
 		}, 1, Joining},
 		{"one member has not begun", func(b *bed, j uint32) {
-			b.whole(j)
+			b.stock(j)
 			b.dp[j].Bulk = b.dp[j].Bulk[:1]
 		}, 20, Joining},
 		{"one member has not begun for 10 s: left out, block is clean", func(b *bed, j uint32) {
-			b.whole(j)
+			b.stock(j)
 			b.dp[j].Bulk = b.dp[j].Bulk[:1]
-		}, 105, Admitted},
+		}, 105, Ready},
 		{"69 percent", func(b *bed, j uint32) {
-			b.whole(j)
+			b.stock(j)
 			b.dp[j].Bulk = []stock{{1, b.dp[1].Inc, true, false, 100, 100}, {2, b.dp[2].Inc, true, false, 900, 590}}
 		}, 20, Joining},
 		{"70 percent of the sum", func(b *bed, j uint32) {
-			b.whole(j)
+			b.stock(j)
 			b.dp[j].Bulk = []stock{{1, b.dp[1].Inc, true, false, 100, 100}, {2, b.dp[2].Inc, true, false, 900, 600}}
-		}, 2, Admitted},
+		}, 2, Ready},
 		{"more received than one expected does not pay for another", func(b *bed, j uint32) {
-			b.whole(j)
+			b.stock(j)
 			b.dp[j].Bulk = []stock{{1, b.dp[1].Inc, true, true, 100, 5000}, {2, b.dp[2].Inc, true, false, 900, 0}}
 		}, 20, Joining},
 		{"a begin of a former life", func(b *bed, j uint32) {
-			b.whole(j)
+			b.stock(j)
 			b.dp[j].Bulk[0].Inc--
 		}, 20, Joining},
 		{"a member not greeted", func(b *bed, j uint32) {
-			b.whole(j)
+			b.stock(j)
 			b.sync()
 			b.dp[j].Peers[0].Greeted = false
 		}, 20, Joining},
-		{"routes not seen", func(b *bed, j uint32) { b.whole(j); b.dp[j].Settled = false }, 20, Ready},
+		{"everything but its routes", func(b *bed, j uint32) { b.stock(j) }, 20, Ready},
+		{"settled although no stock was asked for: it does not synchronise", func(b *bed, j uint32) { b.dp[j].Settled = true }, 2, Admitted},
 		{"nothing to receive", func(b *bed, j uint32) {
-			b.whole(j)
+			b.stock(j)
 			for i := range b.dp[j].Bulk {
 				b.dp[j].Bulk[i].Expected, b.dp[j].Bulk[i].Received = 0, 0
 			}
-		}, 2, Admitted},
+		}, 2, Ready},
 		{"a member that is dead by both witnesses is not waited for", func(b *bed, j uint32) {
 			b.m.Control(b.now, 1, b.dp[1].Inc, false)
 			b.m.Control(b.now, 2, b.dp[2].Inc, false)
 			b.dp[1].gone, b.dp[2].gone = true, true
 			b.suspect(1, j)
 			b.suspect(2, j)
-			b.dp[j].Settled = true
-		}, 3, Admitted},
+		}, 3, Ready},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			b := newBed(t, 8)
@@ -225,7 +225,7 @@ func TestReadyAllocatesBeforeItIsAdmitted(t *testing.T) {
 	}
 	b.whole(j)
 	b.sync()
-	stale := b.dp[j].Report // routes seen, but told before READY
+	stale := b.dp[j].Report // settled, but told before READY
 	b.say(j)
 	b.want(j, Ready)
 	b.m.Report(b.now, stale)
