@@ -122,9 +122,8 @@ func (t *Table) matches(ref Ref, k *flow.Key) bool {
 
 // Outgoing sets k to the tuple that a packet of direction d leaves with: from laddr to the server, or from the VIP to the
 // client. The zero key means that there is nothing to rewrite to (a mode without a reply tuple).
-func (t *Table) Outgoing(h flow.Handle, d flow.Direction, k *flow.Key) { t.outgoing(t.at(h), h, d, k) }
-
-func (t *Table) outgoing(r *record, h flow.Handle, d flow.Direction, k *flow.Key) {
+func (t *Table) Outgoing(h flow.Handle, d flow.Direction, k *flow.Key) {
+	r := t.at(h)
 	o := (d ^ 1) & 1
 	if r.kind&(kindWide|kindNoReply) == 0 {
 		k.Addr[0] = bits.RotateLeft64(r.addr[o], 32)

@@ -51,6 +51,7 @@ type Table struct {
 	first6   uint32 // first handle of the IPv6 part; handles below are IPv4
 	self     uint16 // index of the own node in owners
 	ordinary ordinary
+	plain    ordinary
 
 	owners    owners
 	defaults  Timeouts
@@ -98,7 +99,7 @@ func New(c Config) (*Table, error) {
 	t.part[0] = part{first: 1, end: t.first6, fresh: 1}
 	t.part[1] = part{first: t.first6, end: end, fresh: t.first6}
 	buckets := max(int(float64(2*(c.CapacityV4+c.CapacityV6))/(slots*c.Load))+1, 16)
-	t.ordinary = ordinaryTCP(0)
+	t.ordinary, t.plain = ordinaryTCP(0), plainTCP(0)
 	if err := t.allocate(int(end), c.CapacityV6, buckets, c.CapacityExtra); err != nil {
 		return nil, errors.Join(err, t.arena.close())
 	}
@@ -144,7 +145,7 @@ func (t *Table) SetSelf(n flow.Node) error {
 		t.owners.drop(t.self)
 	}
 	t.self = i
-	t.ordinary = ordinaryTCP(i)
+	t.ordinary, t.plain = ordinaryTCP(i), plainTCP(i)
 	return nil
 }
 

@@ -1,6 +1,8 @@
 package conntrack
 
 import (
+	"math/bits"
+
 	"github.com/holdfast-lb/holdfast/dpd/internal/expiry"
 	"github.com/holdfast-lb/holdfast/dpd/internal/flow"
 )
@@ -21,15 +23,13 @@ const (
 // RST and FIN are believed if they continue the last packet of their direction seen on this node; values that came by sync
 // are hints that convince nobody. One that isn't believed shortens the timer to 30 s, and the next data restores it.
 func (t *Table) Touch(h flow.Handle, d flow.Direction, seg *Segment, now expiry.Tick) Outcome {
-	return t.touch(t.at(h), h, d&1, seg, now)
-}
-
-func (t *Table) touch(r *record, h flow.Handle, d flow.Direction, seg *Segment, now expiry.Tick) Outcome {
+	r := t.at(h)
+	d &= 1
 	if r.word()&t.ordinary.mask != t.ordinary.want || seg == nil || seg.Flags&(SYN|FIN|RST|ACK) != ACK {
 		return t.touchSlow(h, d, seg, now)
 	}
 	end := seg.Seq + seg.Payload
-	if seg.Payload|(end^r.next[d&1])|(seg.Ack^r.ack[d&1])|uint32(seg.Window^r.window[d&1]) == 0 {
+	if seg.Payload|(end^r.next[d])|(seg.Ack^r.ack[d])|uint32(seg.Window^r.window[d]) == 0 {
 		return r.repeated(d, now)
 	}
 	r.seen = now
@@ -37,13 +37,20 @@ func (t *Table) touch(r *record, h flow.Handle, d flow.Direction, seg *Segment, 
 	return 0
 }
 
-// Pass is Touch and Outgoing of what a look-up found. to is what the record said after the one and before the other's
-// outcome was acted upon.
+// Pass is Touch and Outgoing of what a look-up found. to is what the record said after the one and before its outcome was
+// acted upon. The ordinary TCP packet between IPv4 addresses is settled here, with one look at the record.
 func (t *Table) Pass(ref Ref, seg *Segment, now expiry.Tick, to *flow.Key) Outcome {
-	h, d := ref.Handle(), ref.Dir()
-	r := t.at(h)
-	o := t.touch(r, h, d, seg, now)
-	t.outgoing(r, h, d, to)
+	r, d := t.at(ref.Handle()), ref.Dir()
+	if seg != nil && seg.Payload != 0 && seg.Flags&(SYN|FIN|RST|ACK) == ACK && r.word()&t.plain.mask == t.plain.want {
+		r.seen = now
+		r.advance(d, seg.Seq+seg.Payload, seg)
+		k := (d ^ 1) & 1
+		to.Addr = [4]uint64{bits.RotateLeft64(r.addr[k], 32)}
+		to.Meta = uint64(bits.RotateLeft32(r.ports[k], 16))<<32 | flow.ProtoTCP<<8 | flow.IPv4
+		return 0
+	}
+	o := t.Touch(ref.Handle(), d, seg, now)
+	t.Outgoing(ref.Handle(), d, to)
 	return o
 }
 

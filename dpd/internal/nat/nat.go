@@ -54,6 +54,10 @@ func Rewrite(info *packet.Info, data []byte, to *flow.Key) Verdict {
 	if uint32(info.Meta) != uint32(to.Meta) {
 		return FamilyMismatch
 	}
+	if info.Class == packet.ClassTCP && info.Family() == flow.IPv4 {
+		rewriteTCP4(info, data[info.L3:], to)
+		return Done
+	}
 	var addr checksum.Sum
 	v4 := info.Family() == flow.IPv4
 	if v4 {
@@ -85,6 +89,31 @@ func Rewrite(info *packet.Info, data []byte, to *flow.Key) Verdict {
 	}
 	setIP(info, data, to, addr)
 	return Done
+}
+
+// rewriteTCP4 is Rewrite of a TCP segment over IPv4, ip being its packet. The sums are those of package checksum, but of so few
+// words that no carry can leave 64 bits.
+func rewriteTCP4(info *packet.Info, ip []byte, to *flow.Key) {
+	const low = 0xffffffff
+	from, addr := ^info.Addr[0], to.Addr[0]
+	sum := from>>32 + from&low + addr>>32 + addr&low
+	ports := uint32(to.Meta >> 32)
+	t := packet.TCP(ip[info.L4-info.L3:][:packet.TCPSize])
+	t.SetChecksum(^fold(sum + uint64(^uint32(info.Meta>>32)) + uint64(ports) + uint64(^t.Checksum())))
+	t.SetPorts(ports)
+	h := packet.IPv4(ip[:packet.IPv4Size])
+	h.SetChecksum(^fold(sum + 0xffff - 1<<8 + uint64(^h.Checksum()))) // TTL is the upper byte of its word
+	h.SetTTL(info.TTL - 1)
+	h.SetAddr(addr)
+}
+
+// fold is a sum of fewer than 16 numbers of 32 bits in 16 bits.
+func fold(v uint64) uint16 {
+	v = v>>32 + v&0xffffffff
+	v = v>>16 + v&0xffff
+	v = v>>16 + v&0xffff
+	v = v>>16 + v&0xffff
+	return uint16(v)
 }
 
 // setIP writes addresses and the lowered TTL into the outer header. addr is the effect of the new addresses.
