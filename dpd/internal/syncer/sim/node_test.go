@@ -77,7 +77,7 @@ func (n *node) start(inc uint64, block int) {
 		panic(err)
 	}
 	times := conntrack.DefaultTimeouts()
-	times[flow.TCPEstablished], times[flow.UDPNormal], times[flow.UDPOneWay] = w.opt.est, w.opt.est, w.opt.est
+	times[flow.TCPEstablished], times[flow.UDPNormal], times[flow.UDPOneWay], times[flow.UDPNone] = w.opt.est, w.opt.est, w.opt.est, w.opt.est
 	for i := range n.shardCount {
 		table, err := conntrack.New(conntrack.Config{CapacityV4: 256, CapacityV6: 256, Timeouts: &times})
 		if err != nil {
