@@ -18,7 +18,7 @@ const (
 	ActBulkEnd
 	// ActTombs: what this shard's tombstones wait for, StableAt and FloorAt. Hand it to Sync.ShardTombs.
 	ActTombs
-	// ActInstalled: Msg.Rec can translate packets now; packets waiting for either tuple may go.
+	// ActInstalled: Msg.Rec, which was asked for, can translate packets now; packets waiting for either tuple may go.
 	ActInstalled
 	// ActMissed: every peer asked said that it has no record of Msg.Rec.Orig; packets waiting for it may go.
 	ActMissed

@@ -130,6 +130,7 @@ func (s *Shard) SetView(now int64, v *View) {
 		}
 	}
 	slices.Sort(s.ready)
+	clear(s.queries) // they count members by their place
 	s.unquiet = s.now + 10_000
 	s.sweep.start()
 }
@@ -154,6 +155,7 @@ func (s *Shard) Fenced(now int64, n flow.Node) {
 	before := len(s.members)
 	s.members = slices.DeleteFunc(s.members, func(m *member) bool { return s.isFenced(m.node) })
 	if len(s.members) != before {
+		clear(s.queries)
 		s.unquiet = s.now + 10_000
 		s.sweep.start()
 	}

@@ -172,8 +172,7 @@ func (s *Shard) settle(m *member, h flow.Handle, x *flow.Session, was, buried bo
 		}
 		s.bury(h, x, 0)
 	}
-	if mapped(x) && !was {
-		s.wake(x)
+	if mapped(x) && !was && s.wake(x) {
 		s.event(ActInstalled, x)
 	}
 	if mapped(x) && s.orphan(x) {

@@ -69,6 +69,7 @@ func (s *Shard) Miss(now int64, k *flow.Key, b flow.Bucket) MissVerdict {
 	}
 	s.queryID++
 	*q = query{key: *k, id: s.queryID<<1 | 1, until: s.now + queryWait, asked: n, nodes: nodes}
+	s.asking = max(s.asking, q.until+negativeFor)
 	s.Count[QuerySent]++
 	for i, m := range s.members {
 		if nodes>>i&1 == 0 {
@@ -103,13 +104,18 @@ func (s *Shard) unsettledNow() bool {
 
 func (s *Shard) query(k *flow.Key) *query { return &s.queries[s.hash(k)&(querySize-1)] }
 
-// wake forgets what was said about the tuples of a record that can translate now.
-func (s *Shard) wake(x *flow.Session) {
+// wake forgets what was said about the tuples of a record that can translate now, and says whether packets may wait for it.
+func (s *Shard) wake(x *flow.Session) (waited bool) {
+	if s.now >= s.asking {
+		return false
+	}
 	for _, k := range [...]*flow.Key{&x.Orig, &x.Reply} {
 		if q := s.query(k); q.key == *k {
 			*q = query{}
+			waited = true
 		}
 	}
+	return waited
 }
 
 // asked answers a QUERY from what is held, whoever owns it.
@@ -162,6 +168,7 @@ func (s *Shard) answered(m *member, msg *syncwire.Message) {
 	}
 	if int(q.asked) == len(s.members) {
 		q.negative, q.until = true, s.now+negativeFor
+		s.asking = max(s.asking, q.until)
 	} else {
 		q.until = s.now
 	}

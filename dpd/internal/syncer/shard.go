@@ -53,6 +53,7 @@ type Shard struct {
 	repeats []repeat
 	queries []query
 	queryID uint64
+	asking  int64 // until then some query or negative answer may be in force
 
 	tombs   tombQueue
 	sweep   job // adoption
