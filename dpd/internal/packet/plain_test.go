@@ -14,8 +14,8 @@ func TestTheShortWayOfParseAgreesWithTheLongOne(t *testing.T) {
 		frame := make([]byte, plainSize+rnd.IntN(20))
 		PutEthernet(frame, [6]byte{2, 1}, [6]byte{2, 2}, 0, EtherTypeIPv4)
 		ip := frame[EthernetSize:]
-		PutIPv4(ip, ProtoTCP, uint8(rnd.IntN(256)), rnd.Uint64()>>rnd.IntN(64), rnd.IntN(3)+rnd.IntN(len(ip)-IPv4Size))
-		PutTCP(ip[IPv4Size:], rnd.Uint32(), rnd.Uint32(), rnd.Uint32(), uint8(rnd.IntN(64)), uint16(rnd.Uint32()))
+		PutIPv4(ip, ProtoTCP, uint8(rnd.IntN(256)), rnd.Uint64(), len(ip)-IPv4Size+1-rnd.IntN(5))
+		PutTCP(ip[IPv4Size:], rnd.Uint32(), rnd.Uint32(), rnd.Uint32(), uint8(rnd.IntN(64))&^uint8(rnd.IntN(8)), uint16(rnd.Uint32()))
 		if rnd.IntN(3) == 0 {
 			ip[rnd.IntN(IPv4Size+TCPSize)] ^= 1 << rnd.IntN(8)
 		} else if rnd.IntN(4) == 0 {

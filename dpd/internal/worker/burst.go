@@ -3,6 +3,7 @@ package worker
 import (
 	"github.com/holdfast-lb/holdfast/dpd/internal/conntrack"
 	"github.com/holdfast-lb/holdfast/dpd/internal/expiry"
+	"github.com/holdfast-lb/holdfast/dpd/internal/flow"
 	"github.com/holdfast-lb/holdfast/dpd/internal/nat"
 	"github.com/holdfast-lb/holdfast/dpd/internal/packet"
 	"github.com/holdfast-lb/holdfast/dpd/internal/port"
@@ -55,9 +56,14 @@ func (w *Worker) admit(i int, steerIt bool) {
 		return
 	}
 	k := &w.key[w.n]
-	if info.Class == packet.ClassError {
+	switch {
+	case info.Class == packet.ClassError:
 		k.Addr, k.Meta = info.Against()
-	} else {
+	case info.Family() == flow.IPv4:
+		// Word by word: a wider load would have to wait until Parse's stores have left the store buffer.
+		k.Addr[0], k.Addr[1], k.Addr[2], k.Addr[3] = info.Addr[0], 0, 0, 0
+		k.Meta = info.Meta
+	default:
 		k.Addr, k.Meta = info.Addr, info.Meta
 	}
 	if w.n != i {
@@ -127,8 +133,10 @@ func (w *Worker) hit(i int, ref conntrack.Ref) {
 	info := &w.info[i]
 	var o conntrack.Outcome
 	if info.Class == packet.ClassTCP {
-		seg := segment(info)
-		o = w.table.Pass(ref, &seg, expiry.Tick(w.now), &w.to)
+		seg := &w.seg // field by field, not as a whole, for the reason that admit gives
+		seg.Seq, seg.Ack, seg.Payload = info.Seq, info.Ack, uint32(info.PayloadLen)
+		seg.Window, seg.Flags = info.Window, info.Flags
+		o = w.table.Pass(ref, seg, expiry.Tick(w.now), &w.to)
 	} else {
 		o = w.table.Pass(ref, nil, expiry.Tick(w.now), &w.to)
 	}

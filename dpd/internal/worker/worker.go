@@ -135,7 +135,8 @@ type Worker struct {
 	// shaken: a record came or went since the look-up of this burst, so its references may be stale.
 	shaken bool
 	to     flow.Key // of the packet at hand
-	alone  bool     // the node has one worker
+	seg    conntrack.Segment
+	alone  bool // the node has one worker
 
 	routes   routeCache
 	due      [expirePerTurn]flow.Handle
