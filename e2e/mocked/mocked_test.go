@@ -21,6 +21,7 @@ import (
 )
 
 func TestNodesJoinAndAreAdmitted(t *testing.T) {
+	t.Parallel()
 	b := newBed(t)
 	p := b.cluster("lb-a", "lb-b", "lb-c")
 	blocks := map[uint32]bool{}
@@ -50,6 +51,7 @@ func TestNodesJoinAndAreAdmitted(t *testing.T) {
 }
 
 func TestConfigReachesEveryNodeAndSurvivesARestart(t *testing.T) {
+	t.Parallel()
 	b := newBed(t)
 	p := b.cluster("lb-a", "lb-b")
 	has := func(x *plane, servers int) bool {
@@ -90,6 +92,7 @@ func TestConfigReachesEveryNodeAndSurvivesARestart(t *testing.T) {
 }
 
 func TestRefusedConfigChangesNothing(t *testing.T) {
+	t.Parallel()
 	b := newBed(t)
 	p := b.cluster("lb-a")
 	b.web()
@@ -119,6 +122,7 @@ func TestRefusedConfigChangesNothing(t *testing.T) {
 }
 
 func TestOneDeath(t *testing.T) {
+	t.Parallel()
 	b := newBed(t)
 	nc, err := nats.Connect(b.mesh.EventsURL(), nats.Secure(operator(b).Client(pki.RoleService)))
 	b.must(err)
@@ -211,6 +215,7 @@ func operator(b *bed) *pki.Credentials {
 }
 
 func TestADeadNodeComesBackAsAnotherLife(t *testing.T) {
+	t.Parallel()
 	b := newBed(t)
 	p := b.cluster("lb-a", "lb-b")
 	old := p[1].life
@@ -233,6 +238,7 @@ func session(port uint32, owner *dpdv1.NodeLife) *dpdv1.Session {
 }
 
 func TestSessionsOverREST(t *testing.T) {
+	t.Parallel()
 	b := newBed(t)
 	p := b.cluster("lb-a", "lb-b", "lb-c")
 	b.web()
@@ -292,6 +298,7 @@ func TestSessionsOverREST(t *testing.T) {
 }
 
 func TestSessionsAreDeletedAtEveryNode(t *testing.T) {
+	t.Parallel()
 	b := newBed(t)
 	p := b.cluster("lb-a", "lb-b")
 	for i, x := range p {

@@ -31,6 +31,7 @@ type plane struct {
 	mu       sync.Mutex // guards the rest
 	life     *dpdv1.NodeLife
 	view     *dpdv1.Membership
+	given    uint64 // the last view that ApplyMembership brought
 	keys     *dpdv1.KeySet
 	config   *dpdv1.ApplyConfigRequest
 	bulk     []*dpdv1.BulkProgress
@@ -137,11 +138,13 @@ func (p *plane) applyMembership(_ context.Context, r *dpdv1.ApplyMembershipReque
 		switch {
 		case !proto.Equal(m.GetSelf().GetLife(), p.life):
 			err = status.Error(codes.FailedPrecondition, "WRONG_LIFE")
-		case m.GetView() < p.view.GetView():
-			p.b.t.Errorf("%s was given view %d after %d", p.name, m.GetView(), p.view.GetView())
+		case m.GetView() < p.given:
+			p.b.t.Errorf("%s was given view %d after %d", p.name, m.GetView(), p.given)
+			err = status.Error(codes.FailedPrecondition, "STALE_VIEW")
+		case m.GetView() < p.view.GetView(): // the answer to its Join was faster
 			err = status.Error(codes.FailedPrecondition, "STALE_VIEW")
 		default:
-			p.view = m
+			p.view, p.given = m, m.GetView()
 		}
 	})
 	if err != nil {

@@ -54,6 +54,7 @@ func (b *bed) fleet() []string {
 
 // TestAsAUserSeesIt looks through REST alone, so it holds for mocks and for real data planes.
 func TestAsAUserSeesIt(t *testing.T) {
+	t.Parallel()
 	b := newBed(t)
 	addrs := b.fleet()
 	all := func() bool {

@@ -20,6 +20,7 @@ import (
 )
 
 func TestJoinGoesAllTheWayToAdmission(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	c := w.start("one")
 	planes := w.cluster(c, "lb-a", "lb-b", "lb-c")
@@ -58,6 +59,7 @@ func TestJoinGoesAllTheWayToAdmission(t *testing.T) {
 }
 
 func TestADeadNodeIsRemovedAndTheOthersHearOfIt(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	c := w.start("one")
 	nc, err := nats.Connect(w.nats.URL())
@@ -127,6 +129,7 @@ func TestADeadNodeIsRemovedAndTheOthersHearOfIt(t *testing.T) {
 }
 
 func TestAHungNodeLosesItsControlConnection(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	c := w.start("one")
 	p := w.cluster(c, "lb-a", "lb-b", "lb-c")
@@ -147,6 +150,7 @@ func TestAHungNodeLosesItsControlConnection(t *testing.T) {
 }
 
 func TestARestartLosesNothing(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	c := w.start("one")
 	p := w.cluster(c, "lb-a", "lb-b")
@@ -173,6 +177,7 @@ func TestARestartLosesNothing(t *testing.T) {
 }
 
 func TestAStandbyTakesOver(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	first := w.start("one")
 	w.until("one leads", func() bool { return first.term.Load() != nil })
@@ -190,6 +195,7 @@ func TestAStandbyTakesOver(t *testing.T) {
 }
 
 func TestAWriterThatLostItsPlaceStops(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	c := w.start("one")
 	p := w.cluster(c, "lb-a")
@@ -212,6 +218,7 @@ func TestAWriterThatLostItsPlaceStops(t *testing.T) {
 }
 
 func TestDrainEndsWithTheNodeOut(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	c := w.start("one")
 	p := w.cluster(c, "lb-a", "lb-b")
@@ -239,6 +246,7 @@ func TestDrainEndsWithTheNodeOut(t *testing.T) {
 }
 
 func TestBulkSyncEndsWhenEveryStockCame(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	c := w.start("one")
 	w.cluster(c, "lb-a", "lb-b")
@@ -260,6 +268,7 @@ func TestBulkSyncEndsWhenEveryStockCame(t *testing.T) {
 }
 
 func TestRefusalsHaveReasons(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	c := w.start("one")
 	p := w.cluster(c, "lb-a")[0]
@@ -318,6 +327,7 @@ func TestRefusalsHaveReasons(t *testing.T) {
 }
 
 func TestWatchBeginsWithABookmarkAndSeesEachChange(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	c := w.start("one")
 	w.cluster(c, "lb-a")

@@ -34,6 +34,7 @@ func (p poolPages) ListAddressPools(_ context.Context, r *schedulerv1.ListAddres
 }
 
 func TestPoolsAreReadFromEveryPage(t *testing.T) {
+	t.Parallel()
 	sip := &schedulerv1.AddressPool{Name: "addressPools/sip", Purpose: schedulerv1.PoolPurpose_POOL_PURPOSE_SIP, Prefixes: []string{"10.0.0.0/24", "10.0.1.7"}}
 	laddr := &schedulerv1.AddressPool{Name: "addressPools/l6", Purpose: schedulerv1.PoolPurpose_POOL_PURPOSE_LADDR, Prefixes: []string{"fd00::/120"}, BlockSize: 4}
 	got, err := readPools(t.Context(), poolPages{pages: map[string]*schedulerv1.ListAddressPoolsResponse{
@@ -61,6 +62,7 @@ func TestPoolsAreReadFromEveryPage(t *testing.T) {
 }
 
 func TestPolicyNamesEveryMethodForSomeone(t *testing.T) {
+	t.Parallel()
 	p := Policy()
 	for _, m := range syncv1.CoordinatorService_ServiceDesc.Methods {
 		full := "/" + syncv1.CoordinatorService_ServiceDesc.ServiceName + "/" + m.MethodName
@@ -75,6 +77,7 @@ func TestPolicyNamesEveryMethodForSomeone(t *testing.T) {
 }
 
 func TestADataPlaneSpeaksForItselfAlone(t *testing.T) {
+	t.Parallel()
 	as := func(role pki.Role, name string) context.Context {
 		ca, err := pki.NewCA(time.Now())
 		if err != nil {
