@@ -37,6 +37,11 @@ func (w *world) client(i int, in, out *node) *conn {
 	c.syn()
 	w.after(50, c.pump)
 	w.run(100)
+	for range 40 { // its packets may have to be sent again
+		if c.phase == opening {
+			w.run(100)
+		}
+	}
 	if c.phase != established && w.broken == "" {
 		w.violate("conn %d did not come about", c.id)
 	}
@@ -196,6 +201,55 @@ var scenarios = map[string]scenario{
 			w.run(20_000)
 			w.calm()
 			w.noneOf(c)
+		},
+	},
+	// Nothing passes for ten seconds while sessions come and go; two seconds later all is as if nothing had been.
+	"ten seconds of a black hole are mended in two": {
+		options{nodes: 3, clients: 12, est: 120},
+		func(w *world) {
+			old := []*conn{w.client(0, w.nodes[0], w.nodes[1]).quietly(), w.client(1, w.nodes[1], w.nodes[0]).quietly()}
+			w.deafen(3, true)
+			w.cut(3, 1, true)
+			w.cut(3, 2, true)
+			w.run(1_000)
+			for _, c := range old {
+				c.finish(flow.In)
+			}
+			for i := 4; i < 9; i++ {
+				w.client(i, w.nodes[i%2], w.nodes[i%2]).quietly()
+			}
+			w.run(8_500)
+			w.settle(2_000)
+		},
+	},
+	// Loss of 30 %, a tenth twice, a quarter late: equal within two seconds of its end.
+	"a bad network is mended in two seconds": {
+		options{nodes: 3, clients: 12, est: 120, net: net{loss: 0.3, dup: 0.1, late: 0.25, delay: 4}},
+		func(w *world) {
+			for i := range 12 {
+				w.client(i, w.nodes[i%3], w.nodes[i%3])
+			}
+			for range 30 {
+				w.movePath()
+				w.run(200)
+			}
+			for _, c := range w.conns {
+				c.idle = true
+			}
+			w.run(100)
+			w.settle(2_000)
+		},
+	},
+	// Client side and server side run through two nodes, and the server closes first.
+	"the server closes first, on another node than the owner": {
+		options{nodes: 3, clients: 1, est: 20},
+		func(w *world) {
+			c := w.client(0, w.nodes[0], w.nodes[1]).quietly()
+			w.run(300)
+			c.finish(flow.Out)
+			w.run(10_000)
+			w.noneOf(c)
+			w.drainAll()
 		},
 	},
 	// A session aged while its client still believes in it; the next packet comes to a node that never knew it.
