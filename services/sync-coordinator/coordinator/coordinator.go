@@ -45,6 +45,8 @@ type Config struct {
 	PoolPoll time.Duration
 	// StoreTimeout bounds one write of the state; 3 s.
 	StoreTimeout time.Duration
+	// KeyLifetime is the age at which the cluster key is changed; 24 h, negative never.
+	KeyLifetime time.Duration
 	// Replicas of the key-value bucket; 1.
 	Replicas int
 	// Instance names this replica in the lease.
@@ -70,6 +72,9 @@ func (c *Config) defaults() {
 		if *d.v <= 0 {
 			*d.v = d.d
 		}
+	}
+	if c.KeyLifetime == 0 {
+		c.KeyLifetime = 24 * time.Hour
 	}
 	if c.Replicas == 0 {
 		c.Replicas = 1

@@ -17,6 +17,7 @@ import (
 	eventv1 "github.com/holdfast-lb/holdfast/proto/gen/holdfast/event/v1"
 	syncv1 "github.com/holdfast-lb/holdfast/proto/gen/holdfast/sync/v1"
 	"github.com/holdfast-lb/holdfast/services/kit/apierr"
+	"github.com/holdfast-lb/holdfast/services/sync-coordinator/membership"
 )
 
 func TestJoinGoesAllTheWayToAdmission(t *testing.T) {
@@ -265,6 +266,37 @@ func TestBulkSyncEndsWhenEveryStockCame(t *testing.T) {
 	if op.GetError() != nil {
 		t.Fatal(op.GetError())
 	}
+}
+
+func TestAnOldKeyIsChangedWithoutLoss(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	rules := membership.DefaultConfig()
+	rules.KeySettle = 200
+	c := w.startWith(Config{Rules: rules, KeyLifetime: 500 * time.Millisecond})
+	p := w.cluster(c, "lb-a", "lb-b")
+	has := func(p *plane, id uint32) bool {
+		p.mu.Lock()
+		defer p.mu.Unlock()
+		return slices.ContainsFunc(p.keys.GetKeys(), func(k *dpdv1.ClusterKey) bool { return k.GetId() == id })
+	}
+	last := uint32(0)
+	w.until("the key was changed twice", func() bool {
+		p[0].mu.Lock()
+		k := p[0].keys
+		p[0].mu.Unlock()
+		if n := len(k.GetKeys()); n < 1 || n > 2 {
+			t.Fatalf("%d keys", n)
+		}
+		// Whatever one seals with, the other one has.
+		if k.GetActiveKeyId() != last {
+			last = k.GetActiveKeyId()
+			if !has(p[1], last) {
+				t.Fatalf("key %d is used before the other node has it", last)
+			}
+		}
+		return last >= 3
+	})
 }
 
 func TestRefusalsHaveReasons(t *testing.T) {

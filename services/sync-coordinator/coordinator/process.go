@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"net/netip"
 	"strings"
+	"time"
 
 	"google.golang.org/grpc"
 
@@ -24,6 +25,8 @@ type Options struct {
 	Replicas int
 	// Instance names this replica in the lease and the log; empty makes a name up.
 	Instance string
+	// KeyLifetime is the age at which the cluster key is changed; 0 means 24 h, negative never.
+	KeyLifetime time.Duration
 }
 
 // Process is the kind of process that runs the coordinator alone.
@@ -33,6 +36,7 @@ func Process() kit.Process {
 		Flags: func(fs *flag.FlagSet) {
 			fs.StringVar(&o.Scheduler, "scheduler", "127.0.0.1:7301", "`host:port` of the scheduler")
 			fs.IntVar(&o.Replicas, "kv-replicas", 1, "`copies` of the key-value bucket, 1 to 5")
+			fs.DurationVar(&o.KeyLifetime, "key-lifetime", 24*time.Hour, "`age` at which the cluster key is changed; negative never")
 			fs.StringVar(&o.Instance, "instance", "", "`name` of this replica in the leader's lease; empty makes one up")
 		},
 		Policy: Policy(),
@@ -66,7 +70,7 @@ func Build(env *kit.Env, o Options) (*Coordinator, error) {
 		return nil, err
 	}
 	pools := schedulerv1.NewAddressPoolServiceClient(scheduler)
-	return New(Config{Replicas: o.Replicas, Instance: o.Instance}, Deps{
+	return New(Config{Replicas: o.Replicas, Instance: o.Instance, KeyLifetime: o.KeyLifetime}, Deps{
 		NATS: env.NATS,
 		Dial: func(node, address string, opts ...grpc.DialOption) (*grpc.ClientConn, error) {
 			return kit.Dial(address, dataplaneTLS(env, node), opts...)

@@ -116,6 +116,7 @@ func (t *term) run(ctx context.Context) error {
 			return context.Cause(ctx)
 		case <-tick.C:
 			t.m.Tick(t.c.clock())
+			t.renewKeys()
 		case e := <-t.inbox:
 			waiting = append(waiting, e)
 			// Whatever else is there shares the one write.
@@ -141,6 +142,19 @@ func (t *term) run(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
+	}
+}
+
+// renewKeys begins a change of the cluster key when it is old.
+func (t *term) renewKeys() {
+	now, lifetime := t.c.clock(), t.c.cfg.KeyLifetime
+	if lifetime < 0 || !t.m.KeysDue(now, lifetime.Milliseconds()) {
+		return
+	}
+	var secret [membership.SecretLen]byte
+	_, _ = rand.Read(secret[:]) // never fails
+	if err := t.m.RotateKeys(now, secret); err != nil {
+		t.c.log.Warn("cluster key not changed", "error", err)
 	}
 }
 

@@ -53,13 +53,16 @@ type replica struct {
 	stop func()
 }
 
-func (w *world) start(instance string) *replica {
+func (w *world) start(instance string) *replica { return w.startWith(Config{Instance: instance}) }
+
+func (w *world) startWith(cfg Config) *replica {
 	w.t.Helper()
+	cfg.PoolPoll = 50 * time.Millisecond
 	nc, err := nats.Connect(w.nats.URL(), nats.MaxReconnects(-1), nats.ReconnectWait(20*time.Millisecond))
 	if err != nil {
 		w.t.Fatal(err)
 	}
-	c, err := New(Config{Instance: instance, PoolPoll: 50 * time.Millisecond}, Deps{
+	c, err := New(cfg, Deps{
 		NATS: nc,
 		Dial: func(_, address string, opts ...grpc.DialOption) (*grpc.ClientConn, error) {
 			return kit.Dial(address, nil, opts...)

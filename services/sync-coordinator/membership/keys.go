@@ -39,10 +39,21 @@ func (m *Machine) RotateKeys(now int64, secret [SecretLen]byte) error {
 	id := k.Active%0xffff + 1
 	k.Keys = append(k.Keys, Key{ID: id, Secret: secret[:]})
 	k.Generation++
+	k.Since = now
 	m.changed = true
 	m.say(Event{Kind: KeysRotating})
 	m.settle(now)
 	return nil
+}
+
+// KeysDue says whether the cluster key is as old as lifetime milliseconds and no change of it is going on.
+func (m *Machine) KeysDue(now, lifetime int64) bool {
+	k := &m.st.Keys
+	if k.Since == 0 { // made before anyone told the time
+		k.Since = now
+		m.changed = true
+	}
+	return len(k.Keys) == 1 && now-k.Since >= lifetime
 }
 
 // KeysApplied takes in that a node's life runs this generation of keys.

@@ -277,11 +277,15 @@ func TestKeysRotateOnlyAsFastAsEveryMemberFollows(t *testing.T) {
 			b.take()
 		}
 	}
+	if b.m.KeysDue(b.now, 1000) || !b.m.KeysDue(b.now+1000, 1000) {
+		t.Fatal("a key is due when it is as old as its lifetime")
+	}
+	b.take()
 	var fresh [SecretLen]byte
 	fresh[0] = 7
 	b.must(b.m.RotateKeys(b.now, fresh))
 	b.take()
-	if err := b.m.RotateKeys(b.now, fresh); !errors.Is(err, ErrKeysInChange) {
+	if err := b.m.RotateKeys(b.now, fresh); !errors.Is(err, ErrKeysInChange) || b.m.KeysDue(b.now+9999, 1000) {
 		t.Fatal(err)
 	}
 	check := func(gen uint64, active uint32, keys int) {

@@ -152,6 +152,8 @@ type Keyring struct {
 	Generation uint64 `json:"generation"`
 	Keys       []Key  `json:"keys"`
 	Active     uint32 `json:"active"`
+	// Since is when the newest key was made, unix milliseconds; 0 is not known.
+	Since int64 `json:"since,omitempty"`
 	// RSS and Digest are shared by all nodes for the life of the cluster.
 	RSS    []byte `json:"rss"`
 	Digest []byte `json:"digest"`
