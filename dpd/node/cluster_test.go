@@ -112,11 +112,11 @@ func (c *cluster) start(i, workers, rx int) {
 	pool := dpdtest.NewPool(4096)
 	p := dpdtest.NewPort(pool, dpdtest.PortConfig{Name: "memory", MAC: nodeMAC(i), RxQueues: rx, TxQueues: workers + 1, Queue: func(f []byte) int {
 		from, to := 14+12, 14+24 // addresses and ports
-		if f[14]>>4 == 6 {
+		if len(f) > 14 && f[14]>>4 == 6 {
 			from, to = 14+8, 14+44
 		}
 		sum := 0
-		for _, b := range f[from:min(to, len(f))] {
+		for _, b := range f[min(from, len(f)):min(to, len(f))] {
 			sum += int(b)
 		}
 		return sum % rx // any queue, but one for a flow, as a device does that knows no rules
@@ -153,6 +153,17 @@ func (c *cluster) run(ms int64) {
 		c.client.Step(c.now)
 		c.server.Step(c.now)
 	})
+}
+
+// rest lets ms milliseconds pass in steps of 20, for times in which little happens.
+func (c *cluster) rest(ms int64) {
+	for end := c.now + ms; c.now < end; {
+		c.now += 20
+		c.sw.Advance(c.sw.Now() + 20)
+		c.turn()
+		c.client.Step(c.now)
+		c.server.Step(c.now)
+	}
 }
 
 func (c *cluster) turn() {

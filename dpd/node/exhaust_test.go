@@ -56,7 +56,7 @@ func TestWithoutLocalPortsNewFlowsAreRefusedAndOldOnesLive(t *testing.T) {
 	c.echo()
 	c.show()
 	c.warm()
-	c.run(10_000)
+	c.rest(10_000)
 	n := c.nodes[0]
 	answers := map[netip.AddrPort]int{}
 	c.client.OnUDP = func(_, dst netip.AddrPort, _ []byte) []byte { answers[dst]++; return nil }
@@ -89,7 +89,7 @@ func TestWithoutLocalPortsNewFlowsAreRefusedAndOldOnesLive(t *testing.T) {
 		t.Error("a flow of another bucket was refused")
 	}
 	c.deleteAll(n)
-	c.run(12_000) // tombstones
+	c.rest(12_000) // tombstones
 	if got, left := c.inUse(n), len(c.sessions(n)); got != 0 || left != 0 {
 		t.Errorf("%d ports and %d records are left of closed sessions", got, left)
 	}
@@ -110,7 +110,7 @@ func TestAFullTableRefusesNewFlowsAndKeepsOldOnes(t *testing.T) {
 	c.echo()
 	c.show()
 	c.warm()
-	c.run(10_000)
+	c.rest(10_000)
 	n := c.nodes[0]
 	old := []*dpdtest.Conn{}
 	for i := range 8 {
@@ -154,7 +154,7 @@ func TestAFullTableRefusesNewFlowsAndKeepsOldOnes(t *testing.T) {
 		}
 	}
 	c.deleteAll(n)
-	c.run(12_000)
+	c.rest(12_000)
 	if got, left := c.inUse(n), len(c.sessions(n)); got != 0 || left != 0 {
 		t.Errorf("%d ports and %d records are left", got, left)
 	}
@@ -165,7 +165,7 @@ func TestHalfOpenConnectionsMakeRoomForOthers(t *testing.T) {
 	c.echo()
 	c.show()
 	c.warm()
-	c.run(10_000)
+	c.rest(10_000)
 	n := c.nodes[0]
 	c.server.Listen(8080, nil)
 	c.server.Silent, c.client.Silent = true, true
@@ -186,7 +186,7 @@ func TestHalfOpenConnectionsMakeRoomForOthers(t *testing.T) {
 	c.echo()
 	conns := c.dial(16)
 	c.talk(conns, 200)
-	c.run(45_000)
+	c.rest(45_000)
 	if left := len(c.sessions(n)); left != len(conns) {
 		t.Errorf("%d records for %d connections", left, len(conns))
 	}

@@ -68,7 +68,7 @@ func TestForgedEndsCloseNothing(t *testing.T) {
 					}
 				}
 				c.talk(conns, 100)
-				c.run(40_000) // data has restored the timer that the forgery shortened to 30 s
+				c.rest(40_000) // data has restored the timer that the forgery shortened to 30 s
 				c.talk(conns, 100)
 			})
 		}
@@ -89,7 +89,7 @@ func TestARealResetAfterATakeoverClosesEverywhere(t *testing.T) {
 	for _, k := range conns {
 		k.Abort()
 	}
-	c.run(6000) // CLOSE and its timeout of 3 s
+	c.rest(6000) // CLOSE and its timeout of 3 s
 	for i := range conns {
 		for _, n := range c.nodes[1:] {
 			if s := c.live(n, uint16(4000+i)); len(s) != 0 {
@@ -130,7 +130,7 @@ func TestASynOnAClosedConnectionOpensANewLife(t *testing.T) {
 				k.Close()
 				c.run(20)
 				served.Close()
-				c.run(row.wait)
+				c.rest(row.wait)
 				if !k.Done() || k.Err() != nil {
 					t.Fatalf("not closed in order: %v", k.Err())
 				}
@@ -160,7 +160,7 @@ func TestABlindSynHarmsNoConnection(t *testing.T) {
 		}
 		c.to = func(bool, *packet.Info) int { return 0 }
 		c.talk(conns, 500)
-		c.run(50_000)
+		c.rest(50_000)
 		c.talk(conns, 500)
 		for i := range conns {
 			for _, n := range c.nodes {
@@ -190,7 +190,7 @@ func TestHalfOpenConnectionsStayWithTheirNode(t *testing.T) {
 			t.Fatalf("%s counts as established: state %d bits %x", s.Orig, s.State, s.Bits)
 		}
 	}
-	c.run(40_000)
+	c.rest(40_000)
 	for _, s := range c.sessions(c.nodes[0]) {
 		if s.Orig.SrcPort() >= 20000 {
 			t.Fatalf("%s is still there: state %d flags %x", s.Orig, s.State, s.Flags)

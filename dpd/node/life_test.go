@@ -125,7 +125,7 @@ func TestAFastRestartGoesOnAsANewIncarnation(t *testing.T) {
 				c.run(300)
 			}
 			c.talk(conns, 1500) // through the new life, which asks for what it does not know
-			c.run(6000)
+			c.rest(6000)
 			for _, n := range c.nodes {
 				for i := range conns {
 					if s := c.only(n, uint16(4000+i)); s.Owner == old {
@@ -162,7 +162,7 @@ func TestAZombieIsFencedOpensNothingAndDisturbsNobody(t *testing.T) {
 	for _, k := range conns[:4] {
 		k.Abort()
 	}
-	c.run(8000)
+	c.rest(8000)
 	zombie.dev.(*memory).port.Drain() // a queue of a second ago is no test of the rest
 	delete(c.paused, zombie)
 	c.onlyVia(0)
@@ -281,7 +281,7 @@ func TestAOneWayPartitionOfSyncBreaksNoConnection(t *testing.T) {
 			c.talk(conns, 1000)
 		}
 		c.nodes[from].loop.SetLoss(0, nil)
-		c.run(12_000)
+		c.rest(12_000)
 		want := map[string]flow.Node{}
 		for k, n := range c.nodes {
 			for i := range conns {
@@ -318,7 +318,7 @@ func TestPathsThatFlapUnderLossBreakNothing(t *testing.T) {
 	c.talk(conns, 2500)
 	births := map[string]flow.Birth{}
 	c.lossySync(0)
-	c.run(6000)
+	c.rest(6000)
 	for _, n := range c.nodes {
 		for i := range conns {
 			s := c.only(n, uint16(4000+i))

@@ -37,7 +37,7 @@ func TestTheLoadOfServersIsThatOfSessionsUsedHere(t *testing.T) {
 	c.echo()
 	c.show()
 	c.warm()
-	c.run(10_000)
+	c.rest(10_000)
 	c.wantLoad("at first", 0, 0)
 	c.to = func(bool, *packet.Info) int { return 0 }
 	conns := c.dial(16)
@@ -46,7 +46,7 @@ func TestTheLoadOfServersIsThatOfSessionsUsedHere(t *testing.T) {
 	for _, k := range conns[:4] {
 		k.Abort()
 	}
-	c.run(4000) // CLOSE lasts 3 s
+	c.rest(4000) // CLOSE lasts 3 s
 	c.wantLoad("four were reset", 12, 0)
 	c.kill(0)
 	c.to = func(bool, *packet.Info) int { return 1 }
@@ -60,7 +60,7 @@ func TestTheLoadOfServersIsThatOfSessionsUsedHere(t *testing.T) {
 	for _, k := range conns[4:] {
 		k.Abort()
 	}
-	c.run(4000)
+	c.rest(4000)
 	c.wantLoad("all were reset", 0, 0)
 }
 
@@ -68,7 +68,7 @@ func TestHalfOpenConnectionsThatMakeRoomLeaveTheirServersLoad(t *testing.T) {
 	c := newCluster(t, 1, 4)
 	c.show()
 	c.warm()
-	c.run(10_000)
+	c.rest(10_000)
 	c.server.Silent = true
 	n := c.nodes[0]
 	for i := range 5000 {
@@ -87,6 +87,6 @@ func TestHalfOpenConnectionsThatMakeRoomLeaveTheirServersLoad(t *testing.T) {
 	if c.sum(n, "evicted") == 0 || c.load(n, 1) != held {
 		t.Errorf("%d evicted, %d records, %d count", c.sum(n, "evicted"), held, c.load(n, 1))
 	}
-	c.run(40_000)
+	c.rest(40_000)
 	c.wantLoad("after their time", 0)
 }

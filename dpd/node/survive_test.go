@@ -140,7 +140,7 @@ func TestSidesOnTwoNodesShareOneConnectionAndTheServerClosesFirst(t *testing.T) 
 			t.Errorf("connection %d is not closed in order: %v", i, k.Err())
 		}
 	}
-	c.run(12_000) // TIME_WAIT and its jitter
+	c.rest(12_000) // TIME_WAIT and its jitter
 	for _, n := range c.nodes {
 		for _, s := range c.sessions(n) {
 			if s.Orig.SrcPort() >= 4000 && s.Flags&flow.Tomb == 0 {
