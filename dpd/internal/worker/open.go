@@ -57,20 +57,23 @@ func (w *Worker) open(i int) {
 		return
 	}
 	bucket := w.bucket(k)
-	x := flow.Session{
+	x := &w.born // on the stack it would escape through the shard's store
+	*x = flow.Session{
 		Orig: *k, Mode: svc.Mode, Service: svc.ID, Server: srv.ID, Bucket: bucket, Timeout: openTimeout,
 		State: first(k),
 	}
 	if k.Proto() == flow.ProtoTCP {
 		x.Flags = flow.Embryonic
 	}
-	h, why := w.create(&x, srv)
+	h, why := w.create(x, srv)
 	if h == 0 {
 		w.refuse(i, why)
 		return
 	}
 	w.count[stat.Opened]++
-	w.counted(h)
+	if w.table.SetCounted(h) { // counted would look the server up again
+		w.sched.Opened(srv)
+	}
 	w.eventOf(flow.EventCreated, h, "")
 	w.hit(i, conntrack.MakeRef(h, flow.In))
 }

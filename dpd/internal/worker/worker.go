@@ -136,7 +136,8 @@ type Worker struct {
 	shaken bool
 	to     flow.Key // of the packet at hand
 	seg    conntrack.Segment
-	alone  bool // the node has one worker
+	born   flow.Session // the session that open makes
+	alone  bool         // the node has one worker
 
 	routes   routeCache
 	due      [expirePerTurn]flow.Handle
