@@ -9,6 +9,7 @@ export CGO_CFLAGS_ALLOW := -mrtm
 export CGO_LDFLAGS_ALLOW := -Wl,--(?:no-)?whole-archive
 
 PURE := CGO_ENABLED=0 go
+SIM_RUNS ?= 2000
 HAVE_DPDK := $(shell pkg-config --exists libdpdk 2>/dev/null && echo yes)
 
 .PHONY: help setup build run demo test test-quick test-vm sim bench lint fmt tidy tidy-check generate generate-check clean
@@ -52,7 +53,7 @@ test-vm: ## hardware steering: dpd's rte_flow rules in a QEMU machine with net_t
 	@bin/vm $(VM_FLAGS)
 
 sim: ## the long form of the deterministic simulation of session sync
-	HOLDFAST_SIM=long go test -count=1 -timeout 60m -run 'Sim|Mutant|Invariant' ./dpd/internal/syncer/...
+	go test -count=1 -timeout 120m -run 'Invariants|Mutant|Scenario' ./dpd/internal/syncer/sim -args -sim.runs $(SIM_RUNS)
 
 bench: ## the benchmarks of the goals with their baselines, as one table and .bench/latest.json
 	@.ci/setup

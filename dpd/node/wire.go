@@ -44,7 +44,7 @@ func (n *Node) wire() error {
 		return fmt.Errorf("%d devices for %d configured ports", len(devices), len(n.cfg.Ports))
 	}
 	for _, d := range devices {
-		n.ports = append(n.ports, forThreads(d, count+1))
+		n.ports = append(n.ports, d)
 	}
 	n.hwSync = make([]bool, len(n.ports))
 	n.routes = &neigh.Publisher{}
