@@ -3,8 +3,10 @@ package query
 import (
 	"context"
 	"crypto/tls"
+	"errors"
 	"flag"
 	"fmt"
+	"io"
 
 	"google.golang.org/grpc"
 
@@ -49,7 +51,7 @@ func Build(env *kit.Env, o Options) (*Service, error) {
 	if err != nil {
 		return nil, err
 	}
-	return New(Deps{
+	s, err := New(Deps{
 		Dial: func(node, address string) (*grpc.ClientConn, error) {
 			return kit.Dial(address, dataplaneTLS(env, node))
 		},
@@ -57,6 +59,11 @@ func Build(env *kit.Env, o Options) (*Service, error) {
 		Scheduler:   scheduler,
 		Log:         env.Log,
 	})
+	if err != nil {
+		return nil, errors.Join(err, coordinator.Close(), scheduler.Close())
+	}
+	s.closers = []io.Closer{coordinator, scheduler}
+	return s, nil
 }
 
 // dataplaneTLS accepts the data plane of that name alone: another one at its address is not it.

@@ -7,6 +7,7 @@ import (
 	"context"
 	"encoding/base64"
 	"errors"
+	"io"
 	"log/slog"
 	"slices"
 	"strings"
@@ -47,9 +48,10 @@ const maxCounted = 8_000_000
 type Service struct {
 	conntrackv1.UnimplementedSessionServiceServer
 
-	deps  Deps
-	book  *book
-	conns *pool
+	deps    Deps
+	book    *book
+	conns   *pool
+	closers []io.Closer // connections that Build made, for the end of Run
 }
 
 // New makes the service; it knows no node before Run.
@@ -79,6 +81,9 @@ func (s *Service) Register(r grpc.ServiceRegistrar) { conntrackv1.RegisterSessio
 func (s *Service) Run(ctx context.Context) error {
 	s.book.run(ctx)
 	s.conns.close()
+	for _, c := range s.closers {
+		_ = c.Close()
+	}
 	return nil
 }
 

@@ -3,8 +3,10 @@ package service
 import (
 	"context"
 	"crypto/tls"
+	"errors"
 	"flag"
 	"fmt"
+	"io"
 	"net/netip"
 
 	"google.golang.org/grpc"
@@ -71,12 +73,17 @@ func Build(env *kit.Env, o Options) (*Service, error) {
 	if err != nil {
 		return nil, err
 	}
-	return New(cfg, Deps{
+	s, err := New(cfg, Deps{
 		NATS: env.NATS, JS: env.JS, Scheduler: scheduler, Coordinator: coordinator, Log: env.Log,
 		Dial: func(node, address string) (*grpc.ClientConn, error) {
 			return kit.Dial(address, dataplaneTLS(env, node))
 		},
 	})
+	if err != nil {
+		return nil, errors.Join(err, scheduler.Close(), coordinator.Close())
+	}
+	s.closers = []io.Closer{scheduler, coordinator}
+	return s, nil
 }
 
 // dataplaneTLS accepts the data plane of that name alone: another one at its address is not it.

@@ -5,6 +5,7 @@ package service
 import (
 	"context"
 	"errors"
+	"io"
 	"log/slog"
 	"net/netip"
 	"time"
@@ -59,6 +60,7 @@ type Service struct {
 	services schedulerv1.VirtualServiceServiceClient
 	servers  schedulerv1.RealServerServiceClient
 	changed  chan struct{} // capacity 1: a check was made, changed or removed
+	closers  []io.Closer   // connections that Build made, for the end of Run
 }
 
 // New makes the service; it checks nothing before Run.
@@ -96,7 +98,12 @@ func (s *Service) Register(r grpc.ServiceRegistrar) { healthv1.RegisterHealthSer
 
 // Run checks until ctx ends.
 func (s *Service) Run(ctx context.Context) error {
-	defer s.verdicts.hub.Close()
+	defer func() {
+		s.verdicts.hub.Close()
+		for _, c := range s.closers {
+			_ = c.Close()
+		}
+	}()
 	done := make(chan struct{})
 	go func() {
 		defer close(done)

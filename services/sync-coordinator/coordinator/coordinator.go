@@ -10,6 +10,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"sync/atomic"
 	"time"
@@ -107,6 +108,7 @@ type Coordinator struct {
 	serving func(bool)           // nil without a health service; set by Register
 	hub     watch.Hub[*syncv1.WatchMembershipResponse]
 	clock   func() int64
+	closers []io.Closer // connections that Build made, for the end of Run
 }
 
 // New makes a replica; it does nothing before Run.
@@ -151,7 +153,12 @@ func (c *Coordinator) tellHealth(ctx context.Context) {
 
 // Run leads whenever it can get the lease, until ctx ends.
 func (c *Coordinator) Run(ctx context.Context) error {
-	defer c.hub.Close()
+	defer func() {
+		c.hub.Close()
+		for _, x := range c.closers {
+			_ = x.Close()
+		}
+	}()
 	told := make(chan struct{})
 	go func() {
 		defer close(told)

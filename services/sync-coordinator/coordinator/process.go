@@ -5,6 +5,7 @@ import (
 	"crypto/tls"
 	"flag"
 	"fmt"
+	"io"
 	"net/netip"
 	"strings"
 	"time"
@@ -70,7 +71,7 @@ func Build(env *kit.Env, o Options) (*Coordinator, error) {
 		return nil, err
 	}
 	pools := schedulerv1.NewAddressPoolServiceClient(scheduler)
-	return New(Config{Replicas: o.Replicas, Instance: o.Instance, KeyLifetime: o.KeyLifetime}, Deps{
+	c, err := New(Config{Replicas: o.Replicas, Instance: o.Instance, KeyLifetime: o.KeyLifetime}, Deps{
 		NATS: env.NATS,
 		Dial: func(node, address string, opts ...grpc.DialOption) (*grpc.ClientConn, error) {
 			return kit.Dial(address, dataplaneTLS(env, node), opts...)
@@ -79,6 +80,12 @@ func Build(env *kit.Env, o Options) (*Coordinator, error) {
 		Log:     env.Log,
 		Metrics: env.Metrics,
 	})
+	if err != nil {
+		_ = scheduler.Close()
+		return nil, err
+	}
+	c.closers = []io.Closer{scheduler}
+	return c, nil
 }
 
 // dataplaneTLS accepts the data plane of that name alone: another one at its address is not it.

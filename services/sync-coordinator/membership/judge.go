@@ -45,7 +45,7 @@ func (m *Machine) silent(now int64, n *Node) bool {
 			against++
 		}
 	}
-	return judges > 0 && against >= judges/2+1
+	return against >= judges/2+1 // which no judge at all never reaches
 }
 
 // condemn removes a node unless too many are gone already: at most max(1, a third) of the view before the first removal

@@ -144,6 +144,18 @@ func TestAtMostAThirdIsRemovedByMachineAlone(t *testing.T) {
 	}
 }
 
+func TestAJoinerIsNoJudge(t *testing.T) {
+	b := newBed(t, 8)
+	b.admit(2)
+	j := b.join("lb-j")
+	b.round()
+	b.m.Control(b.now, 1, b.dp[1].Inc, false)
+	b.m.Control(b.now, 2, b.dp[2].Inc, false)
+	b.suspect(2, j.ID) // it has not met it yet
+	b.say(j.ID)
+	b.want(2, Admitted)
+}
+
 func TestTheLimitEndsWhenTheRemovedAreBackOrGivenUp(t *testing.T) {
 	t.Run("back", func(t *testing.T) {
 		b := newBed(t, 8)
