@@ -36,7 +36,7 @@ type Config struct {
 	Tick time.Duration
 	// StatusInterval is the longest time between two statuses of a data plane; 100 ms.
 	StatusInterval time.Duration
-	// Silence is how long a status stream may be quiet before it counts as broken; 600 ms.
+	// Silence is how long a status stream may be quiet before it counts as broken; 1 s.
 	Silence time.Duration
 	// Answer is how long a data plane may take to begin a status stream; 400 ms.
 	Answer time.Duration
@@ -64,7 +64,7 @@ func (c *Config) defaults() {
 	}{
 		{&c.Tick, 100 * time.Millisecond},
 		{&c.StatusInterval, 100 * time.Millisecond},
-		{&c.Silence, 600 * time.Millisecond},
+		{&c.Silence, time.Second},
 		{&c.Answer, 400 * time.Millisecond},
 		{&c.LeaseTTL, 2 * time.Second},
 		{&c.PoolPoll, time.Second},
