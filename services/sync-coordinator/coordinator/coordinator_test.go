@@ -201,17 +201,17 @@ func TestAWriterThatLostItsPlaceStops(t *testing.T) {
 	c := w.start("one")
 	p := w.cluster(c, "lb-a")
 	view := p[0].applied().GetView()
-	// Someone else writes the state, as a second leader would.
+	// Someone else writes the state, as a second leader would; what this one writes in between comes before.
 	st := *c.term.Load().store
-	state, err := st.load(t.Context())
-	if err != nil {
-		t.Fatal(err)
-	}
-	state.View += 50
-	if err := st.save(t.Context(), &state); err != nil {
-		t.Fatal(err)
-	}
-	_, err = c.Join(t.Context(), w.plane("lb-b").request())
+	w.until("the other one writes", func() bool {
+		state, err := st.load(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		state.View += 50
+		return st.save(t.Context(), &state) == nil
+	})
+	_, err := c.Join(t.Context(), w.plane("lb-b").request())
 	if !apierr.Is(err, apierr.StoreUnavailable) && !apierr.Is(err, apierr.NotLeader) {
 		t.Fatalf("the join of a leader that lost its place: %v", err)
 	}

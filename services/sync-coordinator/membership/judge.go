@@ -5,7 +5,7 @@ import "slices"
 // judge removes members against whom both witnesses speak, and sets and clears the degraded flag.
 //
 // A node is silent when a majority of the other serving members whose own gRPC is alive, and at least one, hear no PROBE
-// of it. Silent and its gRPC lost: removed. Silent alone: degraded. gRPC lost alone: only said, since a node whose
+// of it. Silent and its gRPC lost: removed at once. Silent alone, for a while: degraded. gRPC lost alone: only said, since a node whose
 // control plane is away goes on. A joiner abstains: a peer that it has not met yet is silent to it.
 func (m *Machine) judge(now int64) {
 	// From the highest id down, so that of two nodes that do not hear each other the lowest goes on allocating.
@@ -82,7 +82,13 @@ func (m *Machine) condemn(now int64, n *Node, o *observation) {
 func (m *Machine) grade(now int64, n *Node, o *observation, silent bool) {
 	why := CauseNone
 	switch {
-	case silent:
+	case !silent:
+		o.quiet = 0
+	case o.quiet == 0:
+		o.quiet = now
+	}
+	switch {
+	case silent && now-o.quiet >= m.cfg.Silence:
 		why = CauseSilent
 	case m.clockOff(now, n, o):
 		why = CauseClock

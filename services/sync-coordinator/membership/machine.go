@@ -15,6 +15,9 @@ type Config struct {
 	FenceSettle int64
 	// ReportFresh is the age up to which a report counts.
 	ReportFresh int64
+	// Silence is how long a member whose gRPC is alive must be silent before it is degraded. There is no hurry: its peers
+	// take over what they see packets of by themselves, and a loaded machine is silent for a moment now and then.
+	Silence int64
 	// Recover is how long a degraded member must be well before it allocates again.
 	Recover int64
 	// ClockOff is the distance from the median clock at which a member is degraded.
@@ -31,6 +34,7 @@ func DefaultConfig() Config {
 		BulkRepeat:   2_000,
 		FenceSettle:  5_000,
 		ReportFresh:  2_000,
+		Silence:      1_500,
 		Recover:      2_000,
 		ClockOff:     500,
 		KeySettle:    10_000,

@@ -56,7 +56,7 @@ func TestRemovalNeedsTwoWitnesses(t *testing.T) {
 			b := newBed(t, 8)
 			b.admit(c.nodes)
 			c.setup(b)
-			for range 5 {
+			for range 20 {
 				b.round()
 			}
 			last := b.node(uint32(c.nodes))
@@ -141,6 +141,36 @@ func TestAtMostAThirdIsRemovedByMachineAlone(t *testing.T) {
 		if removed != c.limit {
 			t.Errorf("%d nodes: %d removed, want %d", c.nodes, removed, c.limit)
 		}
+	}
+}
+
+func TestAMomentOfSilenceDegradesNobody(t *testing.T) {
+	b := newBed(t, 8)
+	b.admit(3)
+	for range 4 { // again and again, but never for long
+		b.suspect(3, 1, 2)
+		for range 10 {
+			b.round()
+		}
+		b.hear(3, 1, 2)
+		b.round()
+	}
+	if b.happened(NodeDegraded, 3) != 0 {
+		t.Fatal("degraded")
+	}
+	b.suspect(3, 1, 2)
+	for range 17 {
+		b.round()
+	}
+	if b.happened(NodeDegraded, 3) != 1 {
+		t.Fatal("not degraded")
+	}
+	b.hear(3, 1, 2)
+	for range 25 {
+		b.round()
+	}
+	if b.happened(NodeRecovered, 3) != 1 {
+		t.Fatal("not recovered")
 	}
 }
 

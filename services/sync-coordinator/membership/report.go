@@ -74,6 +74,7 @@ type observation struct {
 	// readyView is the view that told it READY; only a report that runs it speaks of routes.
 	readyView uint64
 	ill       int64 // when it was last seen unwell
+	quiet     int64 // since when it is silent without a break; 0 is not
 	held      bool  // its removal was held back and that was said
 	appliedKG uint64
 }
