@@ -30,19 +30,19 @@ type result struct {
 type report struct{ results []result }
 
 // faster makes a result of nanoseconds a packet, measured in pairs, as rates: a ratio of 1 is as fast as the baseline.
-func (r *report) faster(id, metric string, ours, baseline []float64, goal float64, note string) {
+func (r *report) faster(id, against, metric string, ours, baseline []float64, goal float64, note string) {
 	ratios := make([]float64, len(ours))
 	for i := range ours {
 		ratios[i] = baseline[i] / ours[i]
 	}
 	a, b := median(ours), median(baseline)
 	x := result{ID: id, Metric: metric, Unit: "Mpps", Ours: 1e3 / a, Baseline: 1e3 / b, Ratio: median(ratios),
-		Spread: [2]float64{slices.Min(ratios), slices.Max(ratios)}, Note: fmt.Sprintf("%.1f ns a packet, testpmd %.1f; %s", a, b, note)}
+		Spread: [2]float64{slices.Min(ratios), slices.Max(ratios)}, Note: fmt.Sprintf("%.1f ns a packet, %s %.1f; %s", a, against, b, note)}
 	if goal > 0 {
 		holds := x.Ratio >= goal && len(ours) >= 7
 		x.Goal, x.Holds = &goal, &holds
 	}
-	fmt.Printf("Benchmark%s/by=holdfast 1 %.2f ns/packet\nBenchmark%s/by=testpmd 1 %.2f ns/packet\n", id, a, id, b)
+	fmt.Printf("Benchmark%s/by=holdfast 1 %.2f ns/packet\nBenchmark%s/by=%s 1 %.2f ns/packet\n", id, a, id, against, b)
 	r.results = append(r.results, x)
 }
 

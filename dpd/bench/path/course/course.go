@@ -73,6 +73,7 @@ type Config struct {
 type Course struct {
 	cfg     Config
 	Worker  *worker.Worker
+	valve   valve
 	table   *conntrack.Table
 	ports   *localport.Pool
 	queues  [inputs][]int // of one ring each, for SetRx
@@ -92,6 +93,7 @@ type Course struct {
 // New builds the worker and inserts the sessions.
 func New(cfg Config) (_ *Course, err error) {
 	c := &Course{cfg: cfg, mac: [6]byte{2, 0, 0, 0, 0, 1}, start: time.Now(), rnd: rand.New(rand.NewPCG(cfg.Seed, 1)), ports: localport.New(0)}
+	c.valve.Port = cfg.Port
 	for q := range c.queues {
 		c.queues[q] = []int{q}
 	}
@@ -154,7 +156,7 @@ func (c *Course) build() error {
 		return err
 	}
 	c.Worker = worker.New(worker.Config{
-		Map: &m, Queues: []worker.Queue{{Port: c.cfg.Port, Tx: inputs, MAC: packet.MACWord(c.mac)}}, Pool: c.cfg.Pool, Table: c.table,
+		Map: &m, Queues: []worker.Queue{{Port: &c.valve, Tx: inputs, MAC: packet.MACWord(c.mac)}}, Pool: c.cfg.Pool, Table: c.table,
 		Ports: c.ports, Host: host, Routes: pub, Clock: c.clock,
 		Shard: syncer.New(syncer.Config{Self: self, Owns: func(flow.Bucket) bool { return true }}, c.table, c.ports),
 		Links: worker.Links{

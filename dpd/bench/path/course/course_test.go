@@ -78,6 +78,19 @@ func TestTrafficOfKnownSessionsCircles(t *testing.T) {
 	}
 }
 
+func TestPacketsPassOneByOneToo(t *testing.T) {
+	c := newCourse(t, 3000, 0)
+	if err := c.Start(false); err != nil {
+		t.Fatal(err)
+	}
+	for range 3 * laps {
+		c.LapByOne()
+		if n, err := c.Feed(); err != nil || n != Lap {
+			t.Fatalf("%d packets came out: %v", n, err)
+		}
+	}
+}
+
 func TestEachFirstSynOpensASession(t *testing.T) {
 	c := newCourse(t, 0, 40_000)
 	if err := c.Start(true); err != nil {
