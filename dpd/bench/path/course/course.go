@@ -87,6 +87,7 @@ type Course struct {
 	fresh   uint32 // clients that began so far
 	rnd     *rand.Rand
 	servers []sched.ServerConfig
+	stray   port.Batch
 	in, out port.Batch // of Feed and Straight; on the stack they would escape through the port's interface
 }
 

@@ -85,7 +85,7 @@ func TestPacketsPassOneByOneToo(t *testing.T) {
 	}
 	for range 3 * laps {
 		c.LapByOne()
-		if n, err := c.Feed(); err != nil || n != Lap {
+		if n, err := c.Feed(); err != nil || n < Lap-port.BurstMax { // ARP may take the place of a few
 			t.Fatalf("%d packets came out: %v", n, err)
 		}
 	}
@@ -96,13 +96,16 @@ func TestEachFirstSynOpensASession(t *testing.T) {
 	if err := c.Start(true); err != nil {
 		t.Fatal(err)
 	}
+	sum := 0
 	for range 20 {
 		c.Lap()
-		if n, err := c.Feed(); err != nil || n != Lap {
-			t.Fatalf("%d packets came out: %v", n, err)
+		n, err := c.Feed()
+		if err != nil {
+			t.Fatal(err)
 		}
+		sum += n
 	}
-	if n := c.table.Len(); n != 20*Lap {
-		t.Errorf("%d sessions, want %d", n, 20*Lap)
+	if n := c.table.Len(); n != sum || sum < 20*(Lap-port.BurstMax) {
+		t.Errorf("%d sessions of %d packets, sent were %d", n, sum, 20*Lap)
 	}
 }

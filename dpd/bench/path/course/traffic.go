@@ -103,17 +103,20 @@ func (c *Course) Straight(f func(*port.Batch)) time.Duration {
 }
 
 // Feed takes what came out, makes new traffic of it and puts that into the rings. It returns how many packets had come out.
-// What the host part asks its neighbours is answered.
+// What the host part asks its neighbours is answered, the rest of what it says is dropped.
 func (c *Course) Feed() (n int, err error) {
 	in, out := &c.in, &c.out
 	for c.cfg.Port.Rx(inputs, in) > 0 {
 		for i := range in.N {
 			p := in.Pkt[i]
-			if binary.BigEndian.Uint16(p.Data[12:]) == packet.EtherTypeARP {
-				answer(p.Data)
-			} else {
+			switch kind := binary.BigEndian.Uint16(p.Data[12:]); {
+			case kind == packet.EtherTypeIPv4:
 				c.feed(p.Data)
 				n++
+			case kind != packet.EtherTypeARP || !answer(p.Data):
+				c.stray.Push(p) // reports and announcements: a few a second
+				c.cfg.Pool.Free(&c.stray)
+				continue
 			}
 			if out.Push(p); out.N < port.BurstMax {
 				continue
@@ -142,13 +145,17 @@ func (c *Course) put(b *port.Batch) error {
 	return nil
 }
 
-// answer turns an ARP request into its reply.
-func answer(data []byte) {
+// answer turns an ARP request into its reply; false for an announcement, which asks nothing.
+func answer(data []byte) bool {
 	eth, a := packet.Ethernet(data), packet.ARP(data[packet.EthernetSize:])
 	asker, ip, target := a.SenderMAC(), a.SenderIP(), a.TargetIP()
+	if ip == target {
+		return false
+	}
 	eth.SetDst(asker)
 	eth.SetSrc(peers)
 	packet.PutARP(a, packet.ARPReply, peers, target, asker, ip)
+	return true
 }
 
 // introduce lets every neighbour ask for an address of ours, by which the host part learns them.
