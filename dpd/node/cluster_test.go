@@ -57,9 +57,11 @@ type cluster struct {
 	to     func(in bool, info *packet.Info) int
 	view   uint64
 	states map[*Node]control.MemberState
-	plug   []int       // port of the switch, by position
-	incs   []uint64    // of each node's life, by position
-	holder map[int]int // of blocks by position, where it is not the node of that position
+	plug   []int          // port of the switch, by position
+	incs   []uint64       // of each node's life, by position
+	holder map[int]int    // of blocks by position, where it is not the node of that position
+	room   int            // sessions of each family that a node to be made has room for; at least 4096
+	asleep map[*Node]bool // the sync thread stands still
 	now    int64
 }
 
@@ -73,7 +75,7 @@ func nodeMAC(i int) [6]byte { return [6]byte{2, 0, 0, 0, 1, byte(i + 1)} }
 // newCluster makes len(workers) nodes with that many workers each; rx is the number of receive queues of each port.
 func newCluster(t *testing.T, rx int, workers ...int) *cluster {
 	t.Helper()
-	c := &cluster{t: t, sw: dpdtest.NewSwitch(7), dead: map[*Node]bool{}, out: map[*Node]bool{}, paused: map[*Node]bool{}, deaf: map[*Node]bool{}, holder: map[int]int{}, stuck: map[*worker.Worker]bool{}, states: map[*Node]control.MemberState{}}
+	c := &cluster{t: t, sw: dpdtest.NewSwitch(7), dead: map[*Node]bool{}, out: map[*Node]bool{}, paused: map[*Node]bool{}, deaf: map[*Node]bool{}, holder: map[int]int{}, asleep: map[*Node]bool{}, stuck: map[*worker.Worker]bool{}, states: map[*Node]control.MemberState{}}
 	c.to = func(bool, *packet.Info) int { return 0 }
 	cl, sv := [6]byte{2, 0, 0, 0, 9, 1}, [6]byte{2, 0, 0, 0, 9, 2}
 	c.client = dpdtest.NewHost(c.sw, cl, [6]byte{}, dpdtest.Addr("10.0.0.2"), dpdtest.Addr("fd00::2"))
@@ -105,7 +107,7 @@ func (c *cluster) start(i, workers, rx int) {
 	cfg := config.Default()
 	cfg.Node = config.Node{Name: fmt.Sprintf("lb-%d", i+1), DataDir: c.t.TempDir()}
 	cfg.Workers, cfg.Announce, cfg.Poll = workers, config.AnnounceNone, config.PollAdaptive
-	cfg.Table = config.Table{SessionsV4: 4096, SessionsV6: 4096}
+	cfg.Table = config.Table{SessionsV4: max(c.room, 4096), SessionsV6: max(c.room, 4096)}
 	cfg.Ports = []config.Port{{Name: "p0", Device: "memory", MTU: 1500, Addresses: []netip.Prefix{
 		netip.MustParsePrefix(fmt.Sprintf("10.0.0.1%d/24", i)), netip.MustParsePrefix(fmt.Sprintf("fd00::1%d/64", i)),
 	}}}
@@ -176,7 +178,9 @@ func (c *cluster) turn() {
 				w.Turn()
 			}
 		}
-		n.loop.Turn()
+		if !c.asleep[n] {
+			n.loop.Turn()
+		}
 	}
 }
 
