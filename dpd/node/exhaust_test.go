@@ -6,6 +6,7 @@ import (
 	"testing"
 
 	"github.com/holdfast-lb/holdfast/dpd/dpdtest"
+	"github.com/holdfast-lb/holdfast/dpd/internal/control"
 	"github.com/holdfast-lb/holdfast/dpd/internal/flow"
 	"github.com/holdfast-lb/holdfast/dpd/internal/packet"
 	"github.com/holdfast-lb/holdfast/dpd/internal/worker"
@@ -193,4 +194,40 @@ func TestHalfOpenConnectionsMakeRoomForOthers(t *testing.T) {
 	if use := c.inUse(n); use != len(conns) {
 		t.Errorf("%d ports in use by %d connections", use, len(conns))
 	}
+}
+
+func TestASynThatAFullTableRefusesLeavesTheConnectionThatItFound(t *testing.T) {
+	c := newCluster(t, 1, 4)
+	c.echo()
+	c.show()
+	c.warm()
+	c.rest(10_000)
+	n := c.nodes[0]
+	var conns []*dpdtest.Conn
+	for i := range 8 {
+		conns = append(conns, c.client.Dial(clientAddr(false, uint16(4000+i)), vipOf(false)))
+	}
+	c.run(60)
+	c.talk(conns, 100)
+	cfg := services()
+	cfg.Revision = 2
+	cfg.Services[0].Servers[0].State = control.Down // a SYN would go to the other one, by a new mapping
+	cfg.Services[0].Servers = append(cfg.Services[0].Servers, control.Server{ID: 50, Name: "b", Addr: dpdtest.AP(rs4 + ":8081"), Weight: 1, State: control.Up})
+	c.configure(n, cfg)
+	for i := range 6000 {
+		c.client.SendUDP(clientAddr(false, uint16(10000+i)), vipOf(false), []byte("x"))
+		if i%16 == 15 {
+			c.run(1)
+		}
+	}
+	c.run(20)
+	full := c.sum(n, "drop_table_full")
+	for i := range conns {
+		c.client.Send(dpdtest.TCP(clientAddr(false, uint16(4000+i)), vipOf(false)).Flags(packet.SYN).Seq(0x66666666))
+	}
+	c.run(20)
+	if got := c.sum(n, "drop_table_full") - full; got != uint64(len(conns)) {
+		t.Errorf("%d SYNs refused for want of room", got)
+	}
+	c.talk(conns, 200)
 }

@@ -128,12 +128,16 @@ func (s *Shard) Create(now int64, x *flow.Session) (flow.Handle, error) {
 	if x.Flags&flow.Embryonic == 0 {
 		x.Ver = 2
 	}
+	former := s.other
 	if clash {
 		s.yield(oh, &s.other)
 	}
 	h, err := s.store.Insert(x)
 	if err != nil {
 		s.Count[CreateRefused]++
+		if clash {
+			s.update(oh, &former) // who was to make way stays
+		}
 		return 0, err
 	}
 	s.account(x, +1)
