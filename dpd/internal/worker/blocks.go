@@ -70,6 +70,10 @@ func (w *Worker) useSchedule(s *sched.Snapshot) {
 	w.sched.Use(s)
 	for _, svc := range s.Services() {
 		t := conntrack.Timeouts(svc.Timeouts)
+		if t == (conntrack.Timeouts{}) {
+			w.table.SetServiceTimeouts(svc.ID, nil)
+			continue
+		}
 		w.table.SetServiceTimeouts(svc.ID, &t)
 	}
 }
