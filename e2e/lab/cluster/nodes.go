@@ -107,6 +107,7 @@ announce: bgp
 bgp:
   asn: %d
   hold_seconds: 3
+  guard: %t
   peers: [{address: %v, asn: %d}]
 table: {sessions_v4: 65536, sessions_v6: 65536}
 %s`,
@@ -115,7 +116,10 @@ table: {sessions_v4: 65536, sessions_v6: 65536}
 		cores, topo.Node(i), vdev,
 		device, v4, v6, gw4, gw6,
 		l.Workers, l.Sync, l.SyncLoss,
-		topo.NodeASN, topo.BGPPeer(), topo.RouterASN, l.controlConfig(i, tls))
+		topo.NodeASN,
+		// Without sync a route that goes and comes back breaks what it carried, and a busy machine makes workers late.
+		!l.Static,
+		topo.BGPPeer(), topo.RouterASN, l.controlConfig(i, tls))
 }
 
 // controlConfig is where the node's services, addresses and peers come from.
