@@ -1,0 +1,4 @@
+//go:build !dpdk
+
+// Package baseline holds loops in C that benchmarks compare the Go side with; this binary has none.
+package baseline
