@@ -66,6 +66,7 @@ func (n *Node) ApplyConfig(ctx context.Context, c control.Config) (bool, error) 
 		n.config, n.schedule = before, beforeSchedule
 		return false, n.restore(err)
 	}
+	n.announceNow()
 	n.log.Info("configuration in force", "revision", c.Revision, "services", len(c.Services))
 	n.notify()
 	return true, nil
@@ -215,8 +216,11 @@ func (n *Node) useView(ctx context.Context, m control.Membership) error {
 		n.repairing, n.drain = nil, time.Time{}
 		n.tellPeers()
 	}
-	n.step()
+	if !n.step() {
+		n.announceNow()
+	}
 	n.log.Info("view in force", "view", m.View, "members", len(m.Members), "self", stateNames[n.state])
+	n.notify()
 	return nil
 }
 

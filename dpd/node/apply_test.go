@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"net/netip"
+	"slices"
 	"testing"
 	"time"
 
@@ -250,5 +251,46 @@ func TestDeletedSessionsAreClosedOnAllNodes(t *testing.T) {
 			t.Errorf("closed connection %d goes on", i)
 		}
 		k.Abort()
+	}
+}
+
+func TestAChangeIsAnnouncedAndToldAtOnce(t *testing.T) {
+	c := newCluster(t, 1, 1, 1)
+	c.show()
+	n := c.nodes[0]
+	has := func(a, purpose string) bool {
+		n.mu.Lock()
+		defer n.mu.Unlock()
+		return slices.ContainsFunc(n.announced, func(r purposeRoute) bool { return r.Prefix.Addr() == dpdtest.Addr(a) && r.purpose == purpose })
+	}
+	told := func(what string, do func()) {
+		t.Helper()
+		changed := n.Changed()
+		do()
+		select {
+		case <-changed:
+		default:
+			t.Errorf("%s: who watches is not told", what)
+		}
+	}
+	cfg := services()
+	cfg.Revision = 2
+	cfg.Services[0].VIP = dpdtest.AP("192.0.2.9:80")
+	told("services", func() { c.configure(n, cfg) })
+	if !has("192.0.2.9", purposeVIP) || !has("192.0.2.1", purposeVIP) || !has("10.8.0.1", purposeLaddr) || !has("10.8.0.2", purposeBackup) || !has("10.0.0.91", purposeSIP) {
+		t.Errorf("announced: %v", n.announced)
+	}
+	c.holder[1] = 0
+	c.view++
+	told("a view", func() {
+		m := c.membership(0)
+		c.apply(func(ctx context.Context) error { _, err := n.ApplyMembership(ctx, m); return err })
+	})
+	if !has("10.8.0.2", purposeLaddr) {
+		t.Errorf("announced: %v", n.announced)
+	}
+	told("a drain", func() { c.apply(func(context.Context) error { return n.Drain(60_000) }) })
+	if has("192.0.2.9", purposeVIP) || !has("10.8.0.1", purposeLaddr) {
+		t.Errorf("announced while draining: %v", n.announced)
 	}
 }

@@ -76,7 +76,7 @@ func (n *Node) holding() string {
 // announceNow brings the routes to what the state asks for. n.mu is held.
 func (n *Node) announceNow() {
 	list := routes(n.state, &n.view, vipsOf(&n.config), n.cfg.BGP.Prepend, [2]bool{n.hops[0].IsValid(), n.hops[1].IsValid()})
-	n.announced = list
+	n.announced, n.told = list, time.Now()
 	if err := n.ann.Set(plain(list)); err != nil {
 		n.log.Error("routes can't be announced; trying again", "err", err)
 	}

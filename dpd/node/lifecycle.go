@@ -151,6 +151,7 @@ const (
 	lateAfter    = 50 * time.Millisecond
 	lateCounts   = time.Second
 	slowEvery    = time.Second // counts and passive health
+	retellEvery  = 500 * time.Millisecond
 	watchTimeout = 2 * time.Second
 )
 
@@ -271,10 +272,13 @@ func (n *Node) step() bool {
 			n.state = control.StateDrained
 		}
 	}
-	n.announceNow()
 	if n.state == before {
+		if time.Since(n.told) >= retellEvery {
+			n.announceNow() // what failed is tried again
+		}
 		return false
 	}
+	n.announceNow()
 	n.log.Info("state", "from", stateNames[before], "to", stateNames[n.state], "view", n.view.View)
 	n.tellPeers()
 	return true

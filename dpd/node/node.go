@@ -83,6 +83,7 @@ type Node struct {
 	blocks    []netip.Addr
 	fencedAt  map[flow.Node]time.Time
 	announced []purposeRoute
+	told      time.Time // when routes were announced last
 	seen      observation
 	nextUse   time.Time          // not before, see blockUse
 	drain     time.Time          // when the quiet time ends; zero: no drain
