@@ -8,6 +8,12 @@ SHELL := /bin/bash
 export CGO_CFLAGS_ALLOW := -mrtm
 export CGO_LDFLAGS_ALLOW := -Wl,--(?:no-)?whole-archive
 
+# Git refuses to read another user's checkout (root's build in a mounted folder, say); then the programs go without the
+# commit's name instead of not being built.
+ifneq ($(shell git rev-parse --git-dir >/dev/null 2>&1 || echo no),)
+export GOFLAGS := $(shell go env GOFLAGS) -buildvcs=false
+endif
+
 PURE := CGO_ENABLED=0 go
 SIM_RUNS ?= 2000
 HAVE_DPDK := $(shell pkg-config --exists libdpdk 2>/dev/null && echo yes)
@@ -63,7 +69,7 @@ lint: ## gofmt, vet with and without the tag dpdk, dependency rules; golangci-li
 	@.ci/lint
 
 fmt: ## format the Go files
-	@gofmt -w $$(git ls-files --cached --others --exclude-standard '*.go')
+	@gofmt -w $$(find . -name node_modules -prune -o -name '*.go' -print)
 
 tidy: ## go mod tidy for both modules
 	go mod tidy
