@@ -80,7 +80,8 @@ type Node struct {
 	rules     []deviceRules
 	lastRules []steer.Rule
 	hwSync    []bool // by port: the device steers sync datagrams, so the sync thread has its queue
-	blocks    []netip.Addr
+	blocks    []netip.Addr // that workers allocate from
+	torn      bool         // the last change of blocks failed half-way
 	fencedAt  map[flow.Node]time.Time
 	announced []purposeRoute
 	told      time.Time // when routes were announced last

@@ -55,7 +55,7 @@ func (n *Node) spread(ctx context.Context) error {
 	}
 	n.interp = interp
 	v := n.workerView()
-	moved := !slices.Equal(blocks, n.blocks)
+	moved := n.torn || !slices.Equal(blocks, n.blocks)
 	v.Allocate = v.Allocate && !moved // until the blocks are told; other changes refuse nobody
 	for _, w := range n.workers {
 		if err := w.SetView(ctx, v); err != nil {
@@ -70,11 +70,11 @@ func (n *Node) spread(ctx context.Context) error {
 	}
 	for _, w := range n.workers {
 		if err := w.SetBlocks(ctx, blocks); err != nil {
-			n.blocks = nil // some have them and some have not: told anew next time
+			n.blocks, n.torn = nil, true // some have them and some have not: told anew next time
 			return err
 		}
 	}
-	n.blocks = blocks
+	n.blocks, n.torn = blocks, false
 	return n.allow(ctx)
 }
 

@@ -3,6 +3,7 @@ package syncloop
 import (
 	"context"
 	"errors"
+	"runtime"
 	"testing"
 
 	"github.com/holdfast-lb/holdfast/dpd/dpdtest"
@@ -17,6 +18,7 @@ func TestARequestThatNobodyWaitsForNeverRuns(t *testing.T) {
 	answer := make(chan error)
 	go func() { answer <- l.Do(ctx, func(*Loop) { ran = true }) }()
 	for len(l.mail) == 0 {
+		runtime.Gosched()
 	}
 	cancel() // the loop stands still
 	if err := <-answer; !errors.Is(err, context.Canceled) {
@@ -28,6 +30,7 @@ func TestARequestThatNobodyWaitsForNeverRuns(t *testing.T) {
 	}
 	go func() { answer <- l.Do(t.Context(), func(*Loop) { ran = true }) }()
 	for len(l.mail) == 0 {
+		runtime.Gosched()
 	}
 	l.Turn()
 	if err := <-answer; err != nil || !ran {
