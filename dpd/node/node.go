@@ -79,7 +79,7 @@ type Node struct {
 	interp    *steer.Interpreter
 	rules     []deviceRules
 	lastRules []steer.Rule
-	hwSync    []bool // by port: the device steers sync datagrams, so the sync thread has its queue
+	hwSync    []bool       // by port: the device steers sync datagrams, so the sync thread has its queue
 	blocks    []netip.Addr // that workers allocate from
 	torn      bool         // the last change of blocks failed half-way
 	fencedAt  map[flow.Node]time.Time
