@@ -100,6 +100,7 @@ require (
 	golang.org/x/text v0.43.0 // indirect
 	golang.org/x/time v0.16.0 // indirect
 	golang.org/x/tools v0.52.0 // indirect
+	google.golang.org/genproto v0.0.0-20261019180522-ce908d29299b // indirect
 	google.golang.org/grpc/cmd/protoc-gen-go-grpc v1.6.2 // indirect
 	gopkg.in/evanphx/json-patch.v4 v4.13.0 // indirect
 	gopkg.in/inf.v0 v0.9.1 // indirect
@@ -120,6 +121,3 @@ tool (
 )
 
 replace github.com/yerden/go-dpdk => ./dpd/godpdk
-
-// Nobody here uses this module itself; tests of dependencies do, and its newest version is not served everywhere.
-replace google.golang.org/genproto => google.golang.org/genproto v0.0.0-20260504160031-60b97b32f348
