@@ -50,6 +50,7 @@ func (s *Shard) bulk(m *member, n int) {
 func (s *Shard) Tick(now int64, budget int) {
 	s.time(now)
 	s.repeatHints()
+	s.askAgain()
 	s.collect()
 	s.digestRounds()
 	if budget == 0 {

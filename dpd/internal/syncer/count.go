@@ -31,6 +31,7 @@ const (
 	HintLimited // no room to repeat it
 	NackLimited
 	QuerySent
+	QueryRepeated
 	QueryLimited
 	QueryAnswered
 	QueryUnknown
@@ -51,7 +52,7 @@ const (
 var counterNames = [NumCounters]string{
 	"create_reply_taken", "create_refused", "store_fault", "installed", "install_refused", "invalid", "not_member", "view_old",
 	"accepted", "stale", "equal", "refuted", "taken_over", "adopted", "revived", "reborn", "rebirth_limited", "aged", "closed",
-	"displaced", "yielded", "hint_sent", "hint_repeated", "hint_used", "hint_limited", "nack_limited", "query_sent",
+	"displaced", "yielded", "hint_sent", "hint_repeated", "hint_used", "hint_limited", "nack_limited", "query_sent", "query_repeated",
 	"query_limited", "query_answered", "query_unknown", "tomb_dropped", "collected", "collect_waits", "digest_equal",
 	"digest_unequal", "digest_unsure", "listed", "bulk_sent", "resent", "resend_gone", "recovered",
 }

@@ -7,7 +7,10 @@ import (
 
 const (
 	querySize   = 1024 // power of two
-	queryWait   = 20   // milliseconds that a packet may wait
+	queryWait   = 20   // milliseconds that a TCP packet may wait: its sender repeats it
+	datagramMay = 100  // milliseconds that a datagram may wait: scheduling it by mistake would move its flow
+	askAgain    = 7    // milliseconds until those who have not answered are asked again
+	pendingMax  = 256  // queries that are asked again at a time
 	negativeFor = 1000 // milliseconds
 )
 
@@ -20,6 +23,14 @@ type query struct {
 	asked    uint8
 	no       uint8
 	negative bool
+	bucket   flow.Bucket
+}
+
+// pending is a query that may have to be asked again.
+type pending struct {
+	id   uint64
+	due  int64
+	slot uint32
 }
 
 // MissVerdict says what to do with a packet that has no session.
@@ -28,7 +39,7 @@ type MissVerdict uint8
 const (
 	// MissDrop: nobody has it, or too much is asked; count and drop, never a RST.
 	MissDrop MissVerdict = iota
-	// MissWait: peers were asked; hold the packet until ActInstalled or ActMissed, at most 20 ms.
+	// MissWait: peers were asked; hold the packet until ActInstalled or ActMissed, at most 20 ms, or 100 ms if it is no TCP.
 	MissWait
 	// MissSchedule: UDP in quiet times; schedule it as new.
 	MissSchedule
@@ -67,20 +78,50 @@ func (s *Shard) Miss(now int64, k *flow.Key, b flow.Bucket) MissVerdict {
 		s.Count[QueryLimited]++
 		return refused
 	}
+	wait := int64(queryWait)
+	if udp {
+		wait = datagramMay
+	}
 	s.queryID++
-	*q = query{key: *k, id: s.queryID<<1 | 1, until: s.now + queryWait, asked: n, nodes: nodes}
+	*q = query{key: *k, id: s.queryID<<1 | 1, until: s.now + wait, asked: n, nodes: nodes, bucket: b}
+	if len(s.pending) < pendingMax {
+		s.pending = append(s.pending, pending{id: q.id, due: s.now + askAgain, slot: uint32(s.hash(k) & (querySize - 1))})
+	}
 	s.asking = max(s.asking, q.until+negativeFor)
 	s.Count[QuerySent]++
+	s.ask(q)
+	return MissWait
+}
+
+// ask sends a query to everyone who has not answered it.
+func (s *Shard) ask(q *query) {
 	for i, m := range s.members {
-		if nodes>>i&1 == 0 {
+		if q.nodes>>i&1 == 0 {
 			continue
 		}
 		a := s.emit(ActSend)
 		s.seq++
 		a.To, a.Lane, a.Seq = m.node.ID, syncwire.LaneLive, s.seq
-		a.Msg = syncwire.Message{Kind: syncwire.KindQuery, ID: q.id, Rec: syncwire.Record{Orig: syncwire.Key(*k), Bucket: uint8(b)}}
+		a.Msg = syncwire.Message{Kind: syncwire.KindQuery, ID: q.id, Rec: syncwire.Record{Orig: syncwire.Key(q.key), Bucket: uint8(q.bucket)}}
 	}
-	return MissWait
+}
+
+// askAgain repeats queries: a datagram with a question or an answer may be lost.
+func (s *Shard) askAgain() {
+	keep := s.pending[:0]
+	for _, p := range s.pending {
+		q := &s.queries[p.slot]
+		if q.id != p.id || q.negative || s.now >= q.until {
+			continue
+		}
+		if p.due <= s.now {
+			p.due = s.now + askAgain
+			s.Count[QueryRepeated]++
+			s.ask(q)
+		}
+		keep = append(keep, p)
+	}
+	s.pending = keep
 }
 
 // RouteChanged says that packets may come here that did not before, so that UDP misses ask first for a while.

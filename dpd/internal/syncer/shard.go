@@ -53,6 +53,7 @@ type Shard struct {
 	repeats []repeat
 	queries []query
 	queryID uint64
+	pending []pending
 	asking  int64 // until then some query or negative answer may be in force
 
 	tombs   tombQueue

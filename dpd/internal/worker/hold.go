@@ -8,7 +8,9 @@ import (
 // Bounds of the packets that wait for the answer to a QUERY.
 const (
 	holdMax = 64 // packets of one worker
-	holdMS  = 20 // milliseconds
+	holdMS  = 20 // milliseconds for TCP, whose sender repeats
+	// A datagram waits longer: without an answer it is scheduled as new, and if its session only was slow to come its flow moves.
+	holdDatagramMS = 100
 )
 
 // hold keeps packets of unknown sessions while the peers are asked. It owns them.
@@ -24,7 +26,11 @@ func (h *hold) add(p port.Packet, k *flow.Key, now uint32) bool {
 	if h.n == holdMax {
 		return false
 	}
-	h.pkt[h.n], h.key[h.n], h.due[h.n] = p, *k, now+holdMS
+	wait := uint32(holdMS)
+	if k.Proto() != flow.ProtoTCP {
+		wait = holdDatagramMS
+	}
+	h.pkt[h.n], h.key[h.n], h.due[h.n] = p, *k, now+wait
 	h.n++
 	return true
 }

@@ -33,7 +33,7 @@ func TestReleaseGivesThePacketsOfTheKeyInOrder(t *testing.T) {
 
 func TestExpireTakesOnlyWhatIsDueAlsoAcrossTheWrapOfTheTick(t *testing.T) {
 	var h hold
-	var k flow.Key
+	k := flow.Key{Meta: flow.ProtoTCP << 8}
 	h.add(port.Packet{Ref: 1}, &k, 0xffff_fff8)
 	h.add(port.Packet{Ref: 2}, &k, 4)
 	var out port.Batch
