@@ -86,6 +86,7 @@ func (p *peer) probed(w *syncwire.Probe, sent uint64) {
 	for l := syncwire.LaneLive; l < syncwire.NumLanes; l++ {
 		p.in[l].missing(y.now, w.Lane[l].Sent)
 	}
+	p.stock.surveyed = p.stock.surveyed || p.stock.isEnded
 	if p.proven {
 		p.confirmed(w.Lane[syncwire.LaneLive].Contiguous)
 	}

@@ -19,6 +19,8 @@ type stock struct {
 	isBegun, isEnded     bool
 	expected, in, before uint64
 	mark                 uint64 // in at the last end
+	// surveyed: a PROBE came after the end, so that what was sent and did not come shows as holes of the lane.
+	surveyed bool
 }
 
 const endRepeats = 20 // with each PROBE: at 30 % loss one in 10^10 is never heard
@@ -78,7 +80,7 @@ func (s *stock) begun(b *syncwire.Bulk) {
 	if b.Snapshot <= s.got {
 		return
 	}
-	s.got, s.isBegun, s.isEnded = b.Snapshot, true, false
+	s.got, s.isBegun, s.isEnded, s.surveyed = b.Snapshot, true, false, false
 	s.expected = b.Records
 	// Not s.in: BULK_BEGIN travels apart from the records and may come after some of them, or never.
 	s.before = s.mark
@@ -105,5 +107,8 @@ func (p *peer) here() uint64 {
 	return min(s.in-s.before, s.expected)
 }
 
-// whole says that the bulk ended and nothing of it is missing.
-func (p *peer) whole() bool { return p.stock.isEnded && len(p.in[syncwire.LaneBulk].holes) == 0 }
+// whole says that the bulk ended and nothing of it is missing. The end alone proves nothing: what came before the link was
+// believed was dropped, and until a PROBE names how far the lane goes nobody misses it.
+func (p *peer) whole() bool {
+	return p.stock.isEnded && p.stock.surveyed && len(p.in[syncwire.LaneBulk].holes) == 0
+}

@@ -26,7 +26,8 @@ func TestRecordsThatCameBeforeTheBeginningOfTheirBulkCount(t *testing.T) {
 			s.begun(&syncwire.Bulk{Snapshot: 2, Records: 5})
 			s.in++
 		}, 1},
-		{"records that the receiver refused", func(s *stock) { s.begun(&begin); s.ended(&end) }, 3},
+		{"an end alone, while nobody knows what was lost", func(s *stock) { s.begun(&begin); s.ended(&end) }, 0},
+		{"an end and a PROBE that shows no hole", func(s *stock) { s.begun(&begin); s.ended(&end); s.surveyed = true }, 3},
 	} {
 		t.Run(row.name, func(t *testing.T) {
 			p := &peer{}
@@ -35,5 +36,20 @@ func TestRecordsThatCameBeforeTheBeginningOfTheirBulkCount(t *testing.T) {
 				t.Errorf("%d of %d are here, want %d", got, p.stock.expected, row.want)
 			}
 		})
+	}
+}
+
+func TestAHoleOfTheBulkLaneIsMissingStock(t *testing.T) {
+	p := &peer{}
+	p.stock.begun(&syncwire.Bulk{Snapshot: 1, Records: 3})
+	p.stock.ended(&syncwire.Bulk{Snapshot: 1, Records: 3})
+	p.in[syncwire.LaneBulk].missing(0, 2)
+	p.stock.surveyed = true
+	if p.whole() || p.here() != 0 {
+		t.Errorf("whole %v with two datagrams missing, %d records here", p.whole(), p.here())
+	}
+	p.in[syncwire.LaneBulk].fill(1, 2)
+	if !p.whole() || p.here() != 3 {
+		t.Errorf("whole %v with none missing, %d records here", p.whole(), p.here())
 	}
 }
