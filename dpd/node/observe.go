@@ -13,12 +13,16 @@ import (
 	"github.com/holdfast-lb/holdfast/dpd/internal/worker"
 )
 
+// leftOutMS is how long a joining node waits for a member that says nothing: as long as the sync machine waits for stock.
+// Shorter silence is no sign of death, since the routes to a new node's sync address are just being learned.
+const leftOutMS = 10_000
+
 // add takes one link's status.
 func (o *observation) add(p *syncer.PeerStatus) {
 	if len(o.peers) == 0 {
 		o.hello = true
 	}
-	o.hello = o.hello && (p.Linked || p.Suspected)
+	o.hello = o.hello && (p.Linked || p.ProbeAge >= leftOutMS)
 	o.peers = append(o.peers, control.Peer{
 		Life: p.Node, Established: p.Linked, Suspected: p.Suspected, Desync: p.Desync, MTU: uint32(p.MTU),
 		ProbeAgeMS: uint32(max(p.ProbeAge, 0)), RTTMicros: uint32(max(p.RTT, 0)) * 1000, ClockOffsetMS: int32(p.Offset),

@@ -44,21 +44,25 @@ const readyShare = 70
 // announceWithin is how long, in milliseconds, a joining node waits for a member to announce its stock.
 const announceWithin = 10_000
 
-// Ready says whether a joining node has enough: every link stands, every member that is heard announced its stock, and 70 %
+// Ready says whether a joining node has enough: every link stands, every member announced its stock, and 70 %
 // of the sum is here. A member that announced nothing for 10 s is left out; its status shows that. Complete says that every
 // one of them sent all of it. With no other member both are true.
 func (y *Sync) Ready() (ready, complete bool) {
 	var expected, received uint64
 	complete = true
 	for _, p := range y.peers {
-		if p.over || p.suspected {
+		switch {
+		case p.over:
 			continue
-		}
-		if p.theirs == 0 || !p.proven || !p.stock.isBegun {
+		case p.theirs == 0 || !p.proven || !p.stock.isBegun:
+			// Silence proves nothing at first: the routes to a new node's sync address are just being learned.
 			if y.now-p.born < announceWithin {
 				return false, false
 			}
 			complete = false
+			continue
+		case p.suspected && !p.whole() && y.now-p.heard >= announceWithin:
+			complete = false // it died over its bulk, and the view keeps it all the same
 			continue
 		}
 		expected += p.stock.expected
