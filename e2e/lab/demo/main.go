@@ -76,7 +76,7 @@ func demo(ctx context.Context, o cluster.Options, short, keep, verbose bool) (re
 	if short {
 		s.plan, s.watch = plan(60, 8), 3*time.Second
 	}
-	s.say("%d data planes of %d workers over %s, %v %% of sync datagrams dropped, sync %v", o.Nodes, o.Workers, o.Port, o.SyncLoss, o.Sync)
+	s.say("%d data planes of %d workers over %s, %v %% of sync datagrams dropped, sync %s", o.Nodes, o.Workers, o.Port, o.SyncLoss, map[bool]string{true: "on", false: "off"}[o.Sync])
 	lab, err := cluster.Up(ctx, o, progress)
 	if err != nil {
 		return result{}, fmt.Errorf("%w: %w", errLab, err)
