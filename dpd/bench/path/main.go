@@ -8,7 +8,7 @@
 // what came out (package course), for both alike: what arrives lies in another core's cache, as it lies in a device's
 // rings. Only the turns are timed, as processor time. Beside them:
 //
-//	P2pmd   the C loop, without generator on another core, against dpdk-testpmd on rings of its own: that it is no straw man
+//	P2pmd   the C loop, fed on its own core, against dpdk-testpmd on rings of its own that nobody feeds: what the course costs
 //	P2raw   the worker against that testpmd, which nobody feeds
 //	P2one   control: the worker with a turn for each packet
 package main
@@ -176,7 +176,7 @@ func race(ctx context.Context, o *options, rep *report, rt *dpdk.Runtime, p *dpd
 	if a, b, err = turns(ctx, few, timed(subject, inC), theirs); err != nil {
 		return err
 	}
-	rep.faster(t.id+"pmd", "testpmd", "macswap in C, generator on its own core / testpmd macswap, net_ring", a, b, 0, "that the baseline is no straw man")
+	rep.faster(t.id+"pmd", "testpmd", "macswap in C, generator on its own core / testpmd macswap, net_ring", a, b, 0, "what the course costs")
 	if a, b, err = turns(ctx, few, timed(subject, c.Lap), theirs); err != nil {
 		return err
 	}
