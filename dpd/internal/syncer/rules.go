@@ -25,5 +25,3 @@ const (
 	SilentLoser                        // who brings a lower birth is not told of the higher
 	NoGap                              // lost datagrams are not asked for
 )
-
-func (r Rules) off(x Rules) bool { return r&x != 0 }
