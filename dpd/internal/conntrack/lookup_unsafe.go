@@ -31,15 +31,21 @@ func at[T any](base unsafe.Pointer, off uint64) *T { return (*T)(unsafe.Add(base
 func (t *Table) LookupBatch(keys []flow.Key, out []Ref) {
 	out = out[:len(keys)]
 	for len(keys) > BurstMax {
-		t.lookup(keys[:BurstMax], out[:BurstMax])
+		t.Locate(keys[:BurstMax], out[:BurstMax])
+		t.compare(keys[:BurstMax], out[:BurstMax])
 		keys, out = keys[BurstMax:], out[BurstMax:]
 	}
 	if len(keys) > 0 {
-		t.lookup(keys, out)
+		t.Locate(keys, out)
+		t.compare(keys, out)
 	}
 }
 
-func (t *Table) lookup(keys []flow.Key, out []Ref) {
+// Locate is the part of LookupBatch that waits for memory, of at most BurstMax keys: out becomes what most likely has each
+// key, or 0 for what the table does not hold. The records are on their way to the cache. Follow and Confirm look at them, so that a
+// caller does what it has to do with one packet while the records of the next ones arrive.
+func (t *Table) Locate(keys []flow.Key, out []Ref) {
+	out = out[:len(keys)]
 	b := &t.burst
 	buckets, records := unsafe.Pointer(unsafe.SliceData(t.ix.bucket)), unsafe.Pointer(unsafe.SliceData(t.rec))
 	for at := 0; at < len(keys); at += group {
@@ -56,7 +62,15 @@ func (t *Table) lookup(keys []flow.Key, out []Ref) {
 	if waiting > 0 {
 		t.lookupAway(out, b.wait[:waiting])
 	}
-	t.compare(keys, out)
+}
+
+// Confirm is what surely has key number i of the last Locate, which gave ref for it, or 0. Nothing may have come to the table or
+// gone from it since.
+func (t *Table) Confirm(i int, k *flow.Key, ref Ref) Ref {
+	if ref == 0 || t.matches(ref, k) {
+		return ref
+	}
+	return t.find(k, t.burst.hash[i&(BurstMax-1)])
 }
 
 // hashGroup hashes keys as secret.hash does, and finds their home buckets. Like the other stages it calls nothing, so that

@@ -155,6 +155,9 @@ func (t *Table) Advance(now expiry.Tick) { t.now = now }
 // Len is the number of records, tombstones included.
 func (t *Table) Len() int { return t.part[0].used + t.part[1].used }
 
+// Capacity is the number of sessions that the table holds at most.
+func (t *Table) Capacity() int { return len(t.rec) - 1 }
+
 // Live says whether h names a record.
 func (t *Table) Live(h flow.Handle) bool {
 	return h != 0 && int(h) < len(t.deadline) && t.deadline[h] != 0

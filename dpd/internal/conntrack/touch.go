@@ -54,6 +54,22 @@ func (t *Table) Pass(ref Ref, seg *Segment, now expiry.Tick, to *flow.Key) Outco
 	return o
 }
 
+// Follow books a plain packet (see packet.Plain), whose tuple is addr and meta, on the record that Locate named for it, and
+// gives the addresses and ports that it leaves with, in the same layout. It does so only if that record has the tuple and there is
+// nothing about it that needs thought; else nothing was booked, and Pass is to be asked.
+func (t *Table) Follow(ref Ref, addr, meta uint64, seg Segment, now expiry.Tick) (to uint64, ports uint32, ok bool) {
+	r, d := t.at(ref.Handle()), ref.Dir()&1
+	end := seg.Seq + seg.Payload
+	if (r.addr[d]^addr)|((uint64(r.ports[d])<<32|flow.ProtoTCP<<8|flow.IPv4)^meta)|(r.word()&t.plain.mask^t.plain.want) != 0 ||
+		seg.Payload|(end^r.next[d])|(seg.Ack^r.ack[d])|uint32(seg.Window^r.window[d]) == 0 {
+		return 0, 0, false
+	}
+	r.seen = now
+	r.advance(d, end, &seg)
+	d ^= 1
+	return bits.RotateLeft64(r.addr[d], 32), bits.RotateLeft32(r.ports[d], 16), true
+}
+
 // advance moves the sequence hints of direction d, if what the segment acknowledges can have been sent.
 func (r *record) advance(d flow.Direction, end uint32, seg *Segment) {
 	if r.next[(d^1)&1]-seg.Ack > ackSpan {

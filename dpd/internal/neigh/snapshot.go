@@ -56,6 +56,18 @@ func (h *Hop) SetLink(pool port.Pool, p *port.Packet, l3 int) bool {
 	return true
 }
 
+// SetPlain is SetLink of an IPv4 packet in an untagged frame that stays where it is; false, and nothing done, where the hop's
+// frames are tagged.
+func (h *Hop) SetPlain(data []byte) bool {
+	if h.L3 != packet.EthernetSize {
+		return false
+	}
+	d := (*[packet.EthernetSize]byte)(data)
+	binary.BigEndian.PutUint64(d[:], h.head)
+	binary.BigEndian.PutUint64(d[6:], h.tail[0])
+	return true
+}
+
 // nextKey names a neighbour: link-local addresses are of one port only.
 type nextKey struct {
 	hi, lo uint64
@@ -135,12 +147,9 @@ func (s *Snapshot) Route(dst netip.Addr) *Hop {
 	return s.hops[makeNextKey(w.port, w.next(dst))]
 }
 
-// RouteKey is Route for the destination of packets with the tuple k.
-func (s *Snapshot) RouteKey(k *flow.Key) *Hop {
-	if k.Family() == flow.IPv4 {
-		return s.Route(fromWords(flow.IPv4, 0, k.Addr[0]&0xffffffff))
-	}
-	return s.Route(fromWords(flow.IPv6, k.Addr[2], k.Addr[3]))
+// RouteWords is Route for a destination in the words of flow.Key.
+func (s *Snapshot) RouteWords(family uint8, hi, lo uint64) *Hop {
+	return s.Route(fromWords(family, hi, lo))
 }
 
 // Neighbors are the lines of the neighbour table. The slice must not be changed.

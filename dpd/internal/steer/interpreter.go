@@ -198,13 +198,30 @@ func (in *Interpreter) Steer(info *packet.Info) Verdict {
 		return Verdict{Kind: ToHost}
 	}
 	r := &in.rules[rank]
+	if r.Purpose == Sync && info.Class == packet.ClassError {
+		return Verdict{Kind: ToHost}
+	}
+	return in.verdict(r, &addr, meta)
+}
+
+// SteerKey is Steer of a TCP packet with the tuple k.
+func (in *Interpreter) SteerKey(k *flow.Key) Verdict {
+	rank := in.rank(&k.Addr, k.Meta)
+	if rank == len(in.rules) {
+		return Verdict{Kind: ToHost}
+	}
+	return in.verdict(&in.rules[rank], &k.Addr, k.Meta)
+}
+
+// verdict is what a rule that matches a tuple says, but for errors about it.
+func (in *Interpreter) verdict(r *Rule, addr *[4]uint64, meta uint64) Verdict {
 	switch {
-	case r.Purpose == CatchAll || r.Purpose == Sync && info.Class == packet.ClassError:
+	case r.Purpose == CatchAll:
 		return Verdict{Kind: ToHost}
 	case r.Purpose == Sync:
 		return Verdict{Kind: ToSync}
 	case r.RSS != nil:
-		return Verdict{ToWorker, int(r.RSS.RETA[in.Bucket(addr, meta)])}
+		return Verdict{ToWorker, int(r.RSS.RETA[in.Bucket(*addr, meta)])}
 	}
 	return Verdict{ToWorker, int(r.Queue)}
 }

@@ -14,22 +14,26 @@ import (
 // burst takes a burst through the stages. steerIt is false for packets that another thread has steered here. w.from says
 // by which device each came in. The burst is empty afterwards: every packet was sent, handed over, kept or dropped.
 func (w *Worker) burst(b *port.Batch, steerIt bool) {
-	w.n, w.pkt = 0, b.Pkt[:]
+	w.n, w.pkt = 0, &b.Pkt
 	for i := range b.N {
-		w.admit(i, steerIt)
+		if !w.admitPlain(i, steerIt) {
+			w.admit(i, steerIt)
+		}
 	}
 	b.N = 0
 	if w.n == 0 {
 		return
 	}
 	w.shaken = false
-	w.table.LookupBatch(w.key[:w.n], w.ref[:w.n])
+	w.table.Locate(w.key[:w.n], w.ref[:w.n])
 	for i := range w.n {
-		if ref := w.ref[i]; ref != 0 && !w.shaken && w.info[i].Class == packet.ClassTCP {
-			w.hit(i, ref) // act, the short way
-		} else {
-			w.act(i)
+		if w.plain[i&(port.BurstMax-1)] {
+			if w.follow(i) {
+				continue
+			}
+			packet.Parse(w.pkt[i].Data, &w.info[i]) // OK, or it would not be plain
 		}
+		w.act(i)
 	}
 }
 
@@ -52,7 +56,7 @@ func (w *Worker) admit(i int, steerIt bool) {
 		return
 	}
 	// A TCP packet is never for the sync thread, so with one worker there is no question whose it is.
-	if steerIt && !(w.alone && info.Class == packet.ClassTCP) && !w.steer(p, in, info) {
+	if steerIt && !(w.alone && info.Class == packet.ClassTCP) && w.view.Steer != nil && !w.goesHere(p, in, w.view.Steer.Steer(info), info.Addr, info.Meta) {
 		return
 	}
 	k := &w.key[w.n]
@@ -66,19 +70,22 @@ func (w *Worker) admit(i int, steerIt bool) {
 	default:
 		k.Addr, k.Meta = info.Addr, info.Meta
 	}
-	if w.n != i {
-		w.pkt[w.n] = *p
-		w.from[w.n] = in
+	w.keep(i, false)
+}
+
+// keep gives packet i of the batch its place in the burst.
+func (w *Worker) keep(i int, plain bool) {
+	n := w.n & (port.BurstMax - 1)
+	if n != i {
+		w.pkt[n] = w.pkt[i]
+		w.from[n] = w.from[i]
 	}
+	w.plain[n] = plain
 	w.n++
 }
 
-// steer reports whether a packet is for this worker; else it is on its way to the thread that it belongs to.
-func (w *Worker) steer(p *port.Packet, in uint8, info *packet.Info) bool {
-	if w.view.Steer == nil {
-		return true
-	}
-	v := w.view.Steer.Steer(info)
+// goesHere reports whether a packet is for this worker; else it is on its way to the thread that it belongs to.
+func (w *Worker) goesHere(p *port.Packet, in uint8, v steer.Verdict, addr [4]uint64, meta uint64) bool {
 	if v.Kind == steer.ToSync {
 		w.count[stat.ToSync]++
 		if !w.cfg.Links.Sync.Put(p) {
@@ -88,7 +95,7 @@ func (w *Worker) steer(p *port.Packet, in uint8, info *packet.Info) bool {
 	}
 	if v.Kind == steer.ToHost {
 		// No service of the configuration; sessions of one that was removed live on where their client belongs.
-		v.Worker = w.cfg.Map.Worker(w.view.Steer.Bucket(info.Addr, info.Meta))
+		v.Worker = w.cfg.Map.Worker(w.view.Steer.Bucket(addr, meta))
 	}
 	if v.Worker != w.cfg.Index {
 		w.hand(*p, in, v.Worker)
@@ -104,25 +111,25 @@ func (w *Worker) hand(p port.Packet, in uint8, to int) {
 	}
 }
 
-// act decides about packet i of the burst.
+// act decides about packet i of the burst, which w.info describes.
 func (w *Worker) act(i int) {
 	ref := w.ref[i]
 	if w.shaken {
-		h, d, ok := w.table.Find(&w.key[i])
-		if !ok {
-			w.miss(i)
-			return
+		ref = 0
+		if h, d, ok := w.table.Find(&w.key[i]); ok {
+			ref = conntrack.MakeRef(h, d)
 		}
-		ref = conntrack.MakeRef(h, d)
-	} else if ref == 0 {
+	} else {
+		ref = w.table.Confirm(i, &w.key[i], ref)
+	}
+	switch {
+	case ref == 0:
 		w.miss(i)
-		return
-	}
-	if w.info[i].Class == packet.ClassError {
+	case w.info[i].Class == packet.ClassError:
 		w.icmpError(i, ref)
-		return
+	default:
+		w.hit(i, ref)
 	}
-	w.hit(i, ref)
 }
 
 // surprising outcomes need more than a rewrite.

@@ -52,7 +52,7 @@ func (w *Worker) inbox() (busy bool) {
 func (w *Worker) chores() (busy bool) {
 	n := 0
 	if w.now != w.lastTick {
-		w.sweep = sweepPerMS
+		w.sweep = min(w.sweep+w.share*int(w.now-w.lastTick), w.share*sweepBehind)
 	}
 	if w.sweep > 0 {
 		n = w.expire()
@@ -116,12 +116,17 @@ func (w *Worker) payOwed() {
 	w.owed = append(w.owed[:0], w.owed[n:]...)
 }
 
-// expire looks at some deadlines and ends sessions. What is left of a millisecond's share waits for the next turn, so that
-// no turn takes long; a busy worker has hundreds of turns in each.
+// sweepShare is how many deadlines of a table are looked at in a millisecond: each of them once a second. More would only take
+// time from packets: no timeout is shorter than two seconds.
+func sweepShare(capacity int) int { return max(capacity/1000+1, sweepLeast) }
+
+// expire looks at some deadlines and ends sessions. What is left of the share waits for the next turn, so that no turn takes long;
+// a busy worker has hundreds of turns in a millisecond.
 func (w *Worker) expire() int {
-	n := w.table.Sweep(expiry.Tick(w.now), sweepPerTurn, expirePerTurn, w.due[:])
+	look := min(w.sweep, sweepPerTurn)
+	n := w.table.Sweep(expiry.Tick(w.now), look, expirePerTurn, w.due[:])
 	if n < expirePerTurn { // else the turn's sessions were the bound, and the deadlines still have to be looked at
-		w.sweep -= sweepPerTurn
+		w.sweep -= look
 	}
 	for _, h := range w.due[:n] {
 		if keep := w.shard.Expired(w.wall, h); keep > 0 {

@@ -90,4 +90,4 @@ func (w *Worker) hostFrom(r *ring.SPSC[Handed]) {
 }
 
 // SendFromHost takes over a frame of the host part. It is the Send of the neigh.Config of this worker's Host.
-func (w *Worker) SendFromHost(dev int, p port.Packet) { w.queue(dev, p) }
+func (w *Worker) SendFromHost(dev int, p port.Packet) { w.queue(dev, &p) }

@@ -56,7 +56,7 @@ func (w *Worker) answer(i int, problem nat.Problem, mtu uint32) {
 	if ok {
 		nat.PutError(e.Data, info, p.Data, problem, mtu, from)
 		w.count[stat.Generated]++
-		w.queue(int(w.from[i]), e)
+		w.queue(int(w.from[i]), &e)
 	}
 	w.free(p, why)
 }

@@ -32,8 +32,9 @@ import (
 const (
 	mailPerTurn   = 4
 	inboxPerTurn  = 256
-	sweepPerMS    = 1 << 14 // deadlines looked at in a millisecond: those of 16 M sessions in a second
-	sweepPerTurn  = 1024    // of these
+	sweepLeast    = 64   // deadlines looked at in a millisecond, at least; see sweepShare
+	sweepPerTurn  = 1024 // of these
+	sweepBehind   = 64   // milliseconds that a late worker makes up for
 	expirePerTurn = 32      // sessions that may end
 	publishEvery  = 10      // milliseconds
 	handedPerTurn = port.BurstMax
@@ -126,12 +127,14 @@ type Worker struct {
 	again port.Batch
 
 	// One burst, by position.
-	pkt  []port.Packet // of the batch at hand
+	pkt  *[port.BurstMax]port.Packet // of the batch at hand
 	from [port.BurstMax]uint8
-	info [port.BurstMax]packet.Info
-	key  [port.BurstMax]flow.Key
-	ref  [port.BurstMax]conntrack.Ref
-	n    int
+	// plain packets have no info unless act needs it.
+	plain [port.BurstMax]bool
+	info  [port.BurstMax]packet.Info
+	key   [port.BurstMax]flow.Key
+	ref   [port.BurstMax]conntrack.Ref
+	n     int
 	// shaken: a record came or went since the look-up of this burst, so its references may be stale.
 	shaken bool
 	to     flow.Key // of the packet at hand
@@ -150,7 +153,8 @@ type Worker struct {
 	relayed  tokens // ICMP errors translated
 	publish  uint32
 	lastTick uint32
-	sweep    int    // deadlines still to look at in this millisecond
+	sweep    int    // deadlines still to look at now
+	share    int    // deadlines to look at in each millisecond
 	gap      uint32 // greatest distance of two turns since the last publication, milliseconds
 	freeze   uint32 // opens nothing until this tick; 0: not frozen
 	signals  map[uint32]*signal
@@ -181,6 +185,7 @@ func New(c Config) *Worker {
 	}
 	w.view.Schedule = w.sched.Snapshot()
 	w.alone = c.Map.Workers() == 1
+	w.share = sweepShare(c.Table.Capacity())
 	w.now, w.wall = c.Clock()
 	w.lastTick = w.now
 	return w
