@@ -10,17 +10,19 @@ import (
 // BurstMax is how many keys go through the stages of LookupBatch together.
 const BurstMax = 64
 
-// group is how many lines are asked for at once, so that the work on the next group overlaps with their coming.
-const group = 16
+// Group is how many keys go through a stage at once, so that the work on one group overlaps with the coming of the next one's
+// lines.
+const Group = 32
 
-// burst is the scratch of LookupBatch: what one stage leaves for the next. Offsets are in bytes from the start of a region,
+// burst is the scratch of a look-up: what one stage leaves for the next. Offsets are in bytes from the start of a region,
 // multiples of 64.
 type burst struct {
 	hash   [BurstMax]uint64
 	bucket [BurstMax]uint64 // offset of the bucket
-	record [BurstMax]uint64 // offset of the record
-	away   [BurstMax]uint64 // offsets of the other buckets, then of the records, of those in wait
-	wait   [BurstMax]uint8  // keys that aren't in their home bucket, which has entries elsewhere
+	record [BurstMax]uint64 // offset of the record; of a key in wait, of nothing
+	away   [Group]uint64    // offsets of the other buckets, then of the records, of those in wait
+	wait   [BurstMax]uint8  // keys that aren't in their home bucket, which has entries elsewhere, by group
+	waits  [BurstMax / Group]int
 }
 
 // at is the T at an offset that came from an index below the region's length.
@@ -31,41 +33,62 @@ func at[T any](base unsafe.Pointer, off uint64) *T { return (*T)(unsafe.Add(base
 func (t *Table) LookupBatch(keys []flow.Key, out []Ref) {
 	out = out[:len(keys)]
 	for len(keys) > BurstMax {
-		t.Locate(keys[:BurstMax], out[:BurstMax])
-		t.compare(keys[:BurstMax], out[:BurstMax])
+		t.lookup(keys[:BurstMax], out[:BurstMax])
 		keys, out = keys[BurstMax:], out[BurstMax:]
 	}
 	if len(keys) > 0 {
-		t.Locate(keys, out)
-		t.compare(keys, out)
+		t.lookup(keys, out)
 	}
 }
 
-// Locate is the part of LookupBatch that waits for memory, of at most BurstMax keys: out becomes what most likely has each
-// key, or 0 for what the table does not hold. The records are on their way to the cache. Follow and Confirm look at them, so that a
-// caller does what it has to do with one packet while the records of the next ones arrive.
-func (t *Table) Locate(keys []flow.Key, out []Ref) {
-	out = out[:len(keys)]
+func (t *Table) lookup(keys []flow.Key, out []Ref) {
+	for at := 0; at < len(keys); at += Group {
+		t.Fetch(keys, at)
+	}
+	for at := 0; at < len(keys); at += Group {
+		t.Match(out, at)
+	}
+	for at := 0; at < len(keys); at += Group {
+		t.Rest(out, at)
+	}
+	t.compare(keys, out)
+}
+
+// Fetch, Match and Rest are the stages of a look-up that wait for memory, for the keys from number at to the end of its group.
+// at is a multiple of Group; keys and out are the whole burst of at most BurstMax. A caller that has other work with the same packets does it
+// between the stages, so that it overlaps with the coming of the lines; the table must not change before the last one.
+//
+// Fetch hashes the keys and asks for their home buckets.
+func (t *Table) Fetch(keys []flow.Key, at int) {
 	b := &t.burst
-	buckets, records := unsafe.Pointer(unsafe.SliceData(t.ix.bucket)), unsafe.Pointer(unsafe.SliceData(t.rec))
-	for at := 0; at < len(keys); at += group {
-		n := min(group, len(keys)-at)
-		t.hashGroup(keys[at:at+n], (*[group]uint64)(b.hash[at:]), (*[group]uint64)(b.bucket[at:]))
-		prefetch(buckets, &b.bucket[at], n)
-	}
-	waiting := 0
-	for at := 0; at < len(keys); at += group {
-		n := min(group, len(keys)-at)
-		waiting = t.matchGroup(out[at:at+n], at, waiting)
-		prefetch(records, &b.record[at], n)
-	}
-	if waiting > 0 {
-		t.lookupAway(out, b.wait[:waiting])
+	at &= BurstMax - Group
+	keys = keys[at:min(at+Group, len(keys))]
+	t.hashGroup(keys, (*[Group]uint64)(b.hash[at:]), (*[Group]uint64)(b.bucket[at:]))
+	prefetch(unsafe.Pointer(unsafe.SliceData(t.ix.bucket)), &b.bucket[at], len(keys))
+}
+
+// Match sets out to what most likely has each key, by the home buckets, and asks for those records. What it leaves at 0 may be
+// elsewhere.
+func (t *Table) Match(out []Ref, at int) {
+	b := &t.burst
+	at &= BurstMax - Group
+	out = out[at:min(at+Group, len(out))]
+	t.matchGroup(out, at)
+	prefetch(unsafe.Pointer(unsafe.SliceData(t.rec)), &b.record[at], len(out))
+	if n := b.waits[at/Group]; n > 0 {
+		prefetch(unsafe.Pointer(unsafe.SliceData(t.ix.bucket)), t.otherBuckets(at, n), n)
 	}
 }
 
-// Confirm is what surely has key number i of the last Locate, which gave ref for it, or 0. Nothing may have come to the table or
-// gone from it since.
+// Rest completes out with what is not in its home bucket. Follow and Confirm then look at the records.
+func (t *Table) Rest(out []Ref, at int) {
+	if n := t.burst.waits[at&(BurstMax-Group)/Group]; n > 0 {
+		t.lookupAway(out, at&(BurstMax-Group), n)
+	}
+}
+
+// Confirm is what surely has key number i of the burst, for which the stages gave ref, or 0. Nothing may have come to the table
+// or gone from it since.
 func (t *Table) Confirm(i int, k *flow.Key, ref Ref) Ref {
 	if ref == 0 || t.matches(ref, k) {
 		return ref
@@ -75,7 +98,7 @@ func (t *Table) Confirm(i int, k *flow.Key, ref Ref) Ref {
 
 // hashGroup hashes keys as secret.hash does, and finds their home buckets. Like the other stages it calls nothing, so that
 // what it uses stays in registers.
-func (t *Table) hashGroup(keys []flow.Key, hash, home *[group]uint64) {
+func (t *Table) hashGroup(keys []flow.Key, hash, home *[Group]uint64) {
 	s, n := &t.secret, t.ix.n
 	s0, s1, s6, s7 := s[0], s[1], s[6], s[7]
 	for i := range keys {
@@ -92,30 +115,32 @@ func (t *Table) hashGroup(keys []flow.Key, hash, home *[group]uint64) {
 		}
 		hi, lo = bits.Mul64(lo^s6, hi^s7)
 		b, _ := bits.Mul64(hi^lo, n)
-		hash[i&(group-1)] = hi ^ lo
-		home[i&(group-1)] = b * 64
+		hash[i&(Group-1)] = hi ^ lo
+		home[i&(Group-1)] = b * 64
 	}
 }
 
 // matchGroup matches the keys from number at on in their home buckets, and notes those that may be elsewhere.
-func (t *Table) matchGroup(out []Ref, at, waiting int) int {
+func (t *Table) matchGroup(out []Ref, at int) {
 	b := &t.burst
 	buckets := unsafe.Pointer(unsafe.SliceData(t.ix.bucket))
-	hash, home, record := (*[group]uint64)(b.hash[at:]), (*[group]uint64)(b.bucket[at:]), (*[group]uint64)(b.record[at:])
+	hash, home := (*[Group]uint64)(b.hash[at:]), (*[Group]uint64)(b.bucket[at:])
+	record, wait := (*[Group]uint64)(b.record[at:]), (*[Group]uint8)(b.wait[at:])
+	waiting := 0
 	for i := range out {
-		bk := (*bucket)(unsafe.Add(buckets, home[i&(group-1)]))
-		m := bk.match(fingerprint(hash[i&(group-1)]))
+		bk := (*bucket)(unsafe.Add(buckets, home[i&(Group-1)]))
+		m := bk.match(fingerprint(hash[i&(Group-1)]))
 		var ref Ref
 		if m != 0 {
 			ref = bk.ref[slotOf(m)]
 		} else if bk.over != 0 {
-			b.wait[waiting&(BurstMax-1)] = uint8(at + i)
+			wait[waiting&(Group-1)] = uint8(at + i)
 			waiting++
 		}
 		out[i] = ref
-		record[i&(group-1)] = uint64(ref>>1) * 64
+		record[i&(Group-1)] = uint64(ref>>1) * 64
 	}
-	return waiting
+	b.waits[at/Group] = waiting
 }
 
 // compare drops what has the fingerprint of a key alone.
@@ -149,24 +174,34 @@ func (t *Table) fetchBuckets(a, b uint64) {
 	prefetch(unsafe.Pointer(unsafe.SliceData(t.ix.bucket)), &off[0], len(off))
 }
 
-// lookupAway matches the waiting keys in their other buckets and prefetches the records.
-func (t *Table) lookupAway(out []Ref, wait []uint8) {
+// otherBuckets is where the offsets of the other buckets of the n waiting keys of a group are.
+func (t *Table) otherBuckets(at, n int) *uint64 {
+	b := &t.burst
+	for j, i := range b.wait[at : at+n] {
+		b.away[j&(Group-1)] = t.other(int(i))
+	}
+	return &b.away[0]
+}
+
+// other is the offset of the other bucket of key i.
+func (t *Table) other(i int) uint64 {
+	b := &t.burst
+	return t.ix.other(b.bucket[i&(BurstMax-1)]/64, fingerprint(b.hash[i&(BurstMax-1)])) * 64
+}
+
+// lookupAway matches the n waiting keys of a group in their other buckets and prefetches the records.
+func (t *Table) lookupAway(out []Ref, at, n int) {
 	b := &t.burst
 	buckets := unsafe.Pointer(unsafe.SliceData(t.ix.bucket))
-	for j, i := range wait {
-		home := b.bucket[i&(BurstMax-1)] / 64
-		b.away[j&(BurstMax-1)] = t.ix.other(home, fingerprint(b.hash[i&(BurstMax-1)])) * 64
-	}
-	prefetch(buckets, &b.away[0], len(wait))
-	for j, i := range wait {
-		bk := at[bucket](buckets, b.away[j&(BurstMax-1)])
-		b.away[j&(BurstMax-1)] = 0
+	for j, i := range b.wait[at : at+n] {
+		bk := (*bucket)(unsafe.Add(buckets, t.other(int(i))))
+		b.away[j&(Group-1)] = 0
 		if m := bk.match(fingerprint(b.hash[i&(BurstMax-1)])); m != 0 {
 			ref := bk.ref[slotOf(m)]
 			out[i] = ref
 			b.record[i&(BurstMax-1)] = uint64(ref>>1) * 64
-			b.away[j&(BurstMax-1)] = uint64(ref>>1) * 64
+			b.away[j&(Group-1)] = uint64(ref>>1) * 64
 		}
 	}
-	prefetch(unsafe.Pointer(unsafe.SliceData(t.rec)), &b.away[0], len(wait))
+	prefetch(unsafe.Pointer(unsafe.SliceData(t.rec)), &b.away[0], n)
 }

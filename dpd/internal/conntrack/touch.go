@@ -54,15 +54,18 @@ func (t *Table) Pass(ref Ref, seg *Segment, now expiry.Tick, to *flow.Key) Outco
 	return o
 }
 
-// Follow books a plain packet (see packet.Plain), whose tuple is addr and meta, on the record that Locate named for it, and
+// Follow books a plain packet (see packet.Plain) of the tuple addr and ports on the record that the look-up named for it, and
 // gives the addresses and ports that it leaves with, in the same layout. It does so only if that record has the tuple and there is
-// nothing about it that needs thought; else nothing was booked, and Pass is to be asked.
-func (t *Table) Follow(ref Ref, addr, meta uint64, seg Segment, now expiry.Tick) (to uint64, ports uint32, ok bool) {
+// nothing about it that needs thought; else nothing was booked, and Touch is to be asked.
+func (t *Table) Follow(ref Ref, addr uint64, ports uint32, seg Segment, now expiry.Tick) (toAddr uint64, toPorts uint32, ok bool) {
 	r, d := t.at(ref.Handle()), ref.Dir()&1
 	end := seg.Seq + seg.Payload
-	if (r.addr[d]^addr)|((uint64(r.ports[d])<<32|flow.ProtoTCP<<8|flow.IPv4)^meta)|(r.word()&t.plain.mask^t.plain.want) != 0 ||
-		seg.Payload|(end^r.next[d])|(seg.Ack^r.ack[d])|uint32(seg.Window^r.window[d]) == 0 {
+	// The word says that it is TCP over IPv4 on both sides.
+	if (r.addr[d]^addr)|uint64(r.ports[d]^ports)|(r.word()&t.plain.mask^t.plain.want) != 0 {
 		return 0, 0, false
+	}
+	if seg.Payload == 0 && (end^r.next[d])|(seg.Ack^r.ack[d])|uint32(seg.Window^r.window[d]) == 0 {
+		return 0, 0, false // says nothing new: see repeated
 	}
 	r.seen = now
 	r.advance(d, end, &seg)

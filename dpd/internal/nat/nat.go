@@ -7,6 +7,7 @@ package nat
 
 import (
 	"encoding/binary"
+	"math/bits"
 
 	"github.com/holdfast-lb/holdfast/dpd/internal/checksum"
 	"github.com/holdfast-lb/holdfast/dpd/internal/flow"
@@ -107,13 +108,11 @@ func rewriteTCP4(info *packet.Info, ip []byte, to *flow.Key) {
 	h.SetAddr(addr)
 }
 
-// fold is a sum of fewer than 16 numbers of 32 bits in 16 bits.
+// fold is a ones' complement sum in 16 bits. A number and its halves exchanged add up to the sum of the halves, end-around carry
+// included, in the upper half.
 func fold(v uint64) uint16 {
-	v = v>>32 + v&0xffffffff
-	v = v>>16 + v&0xffff
-	v = v>>16 + v&0xffff
-	v = v>>16 + v&0xffff
-	return uint16(v)
+	w := uint32((v + bits.RotateLeft64(v, 32)) >> 32)
+	return uint16((w + bits.RotateLeft32(w, 16)) >> 16)
 }
 
 // setIP writes addresses and the lowered TTL into the outer header. addr is the effect of the new addresses.

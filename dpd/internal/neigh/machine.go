@@ -210,7 +210,7 @@ func (m *Machine) publish(now uint32) {
 		}
 		s.neighbors = append(s.neighbors, e.line())
 	}
-	s.short4, s.short6 = s.shortRoutes(flow.IPv4), s.shortRoutes(flow.IPv6)
+	s.short4, s.short6 = short4(s.shortRoutes(flow.IPv4)), s.shortRoutes(flow.IPv6)
 	m.pub.snapshot.Store(s)
 	m.dirty, m.published = false, now
 }

@@ -18,6 +18,20 @@ type shortRoute struct {
 	hop            *Hop
 }
 
+// shortRoute4 is a shortRoute of IPv4 alone.
+type shortRoute4 struct {
+	mask, net uint32
+	hop       *Hop
+}
+
+func short4(list []shortRoute) []shortRoute4 {
+	out := make([]shortRoute4, len(list))
+	for i, r := range list {
+		out[i] = shortRoute4{uint32(r.maskLo), uint32(r.lo), r.hop}
+	}
+	return out
+}
+
 // shortRoutes lists the routes of a family, the longest prefixes first; none when there are too many.
 func (s *Snapshot) shortRoutes(family uint8) []shortRoute {
 	size, all, bits := s.routes.Size4(), s.routes.All4(), 32
@@ -50,15 +64,21 @@ func (s *Snapshot) shortRoutes(family uint8) []shortRoute {
 	return out
 }
 
-// Via is the hop of packets for the destination, in the words of flow.Key, if their route has a gateway; nil means that
-// Route must be asked. It costs a few instructions for each route that there is.
-func (s *Snapshot) Via(family uint8, hi, lo uint64) *Hop {
-	list := s.short4
-	if family != flow.IPv4 {
-		list = s.short6
+// Via4 is the hop of packets for an IPv4 destination if their route has a gateway; nil means that Route must be asked. It costs a
+// few instructions for each route that there is.
+func (s *Snapshot) Via4(dst uint32) *Hop {
+	for i := range s.short4 {
+		if r := &s.short4[i]; dst&r.mask == r.net {
+			return r.hop
+		}
 	}
-	for i := range list {
-		if r := &list[i]; lo&r.maskLo == r.lo && hi&r.maskHi == r.hi {
+	return nil
+}
+
+// Via6 is Via4 of an IPv6 destination in the words of flow.Key.
+func (s *Snapshot) Via6(hi, lo uint64) *Hop {
+	for i := range s.short6 {
+		if r := &s.short6[i]; lo&r.maskLo == r.lo && hi&r.maskHi == r.hi {
 			return r.hop
 		}
 	}

@@ -26,9 +26,9 @@ func TestViaAgreesWithRoute(t *testing.T) {
 	found := 0
 	for round := range 400 {
 		six := round%2 == 1
-		family, width := uint8(flow.IPv4), 33
+		width := 33
 		if six {
-			family, width = flow.IPv6, 129
+			width = 129
 		}
 		s := &Snapshot{routes: &bart.Table[way]{}, hops: map[nextKey]*Hop{}}
 		for range rnd.IntN(shortMax + 3) {
@@ -41,7 +41,7 @@ func TestViaAgreesWithRoute(t *testing.T) {
 			}
 			s.routes.Insert(netip.PrefixFrom(addr(six), rnd.IntN(width)).Masked(), w)
 		}
-		s.short4, s.short6 = s.shortRoutes(flow.IPv4), s.shortRoutes(flow.IPv6)
+		s.short4, s.short6 = short4(s.shortRoutes(flow.IPv4)), s.shortRoutes(flow.IPv6)
 		for range 300 {
 			dst := addr(six)
 			var want *Hop
@@ -49,7 +49,10 @@ func TestViaAgreesWithRoute(t *testing.T) {
 				want = s.hops[makeNextKey(w.port, w.via)]
 			}
 			hi, lo := words(dst)
-			got := s.Via(family, hi, lo)
+			got := s.Via6(hi, lo)
+			if !six {
+				got = s.Via4(uint32(lo))
+			}
 			if got != want {
 				t.Fatalf("round %d, %v: %v, want %v\n%v", round, dst, describe(got), describe(want), s.routes)
 			}

@@ -132,7 +132,7 @@ type Snapshot struct {
 	routes    *bart.Table[way]
 	hops      map[nextKey]*Hop
 	neighbors []Neighbor
-	short4    []shortRoute
+	short4    []shortRoute4
 	short6    []shortRoute
 }
 

@@ -1,6 +1,9 @@
 package packet
 
-import "encoding/binary"
+import (
+	"encoding/binary"
+	"math/bits"
+)
 
 // IP protocol numbers (IANA).
 const (
@@ -104,12 +107,11 @@ func headerSum(b []byte) uint16 {
 	return fold(v)
 }
 
+// fold is a ones' complement sum in 16 bits. A number and its halves exchanged add up to the sum of the halves, end-around carry
+// included, in the upper half.
 func fold(v uint64) uint16 {
-	v = v>>32 + v&0xffffffff
-	v = v>>16 + v&0xffff
-	v = v>>16 + v&0xffff
-	v = v>>16 + v&0xffff
-	return uint16(v)
+	w := uint32((v + bits.RotateLeft64(v, 32)) >> 32)
+	return uint16((w + bits.RotateLeft32(w, 16)) >> 16)
 }
 
 // IPv6 is the view of an IPv6 header (RFC 8200).

@@ -14,26 +14,51 @@ import (
 // burst takes a burst through the stages. steerIt is false for packets that another thread has steered here. w.from says
 // by which device each came in. The burst is empty afterwards: every packet was sent, handed over, kept or dropped.
 func (w *Worker) burst(b *port.Batch, steerIt bool) {
-	w.n, w.pkt = 0, &b.Pkt
+	w.n, w.fetched, w.pkt = 0, 0, &b.Pkt
 	for i := range b.N {
 		if !w.admitPlain(i, steerIt) {
 			w.admit(i, steerIt)
+		}
+		if w.n-w.fetched == conntrack.Group {
+			w.table.Fetch(w.key[:w.n], w.fetched)
+			w.fetched = w.n
 		}
 	}
 	b.N = 0
 	if w.n == 0 {
 		return
 	}
+	if w.fetched < w.n {
+		w.table.Fetch(w.key[:w.n], w.fetched)
+	}
+	w.settle(w.ref[:w.n])
+}
+
+// settle acts on the packets of the burst, group by group, while the records of the next groups are on their way.
+func (w *Worker) settle(ref []conntrack.Ref) {
+	const group = conntrack.Group
 	w.shaken = false
-	w.table.Locate(w.key[:w.n], w.ref[:w.n])
-	for i := range w.n {
-		if w.plain[i&(port.BurstMax-1)] {
-			if w.follow(i) {
-				continue
-			}
-			packet.Parse(w.pkt[i].Data, &w.info[i]) // OK, or it would not be plain
+	w.table.Match(ref, 0)
+	if len(ref) > group {
+		w.table.Match(ref, group)
+	}
+	w.table.Rest(ref, 0)
+	for at := 0; at < len(ref); at += group {
+		if at+2*group < len(ref) {
+			w.table.Match(ref, at+2*group)
 		}
-		w.act(i)
+		if at+group < len(ref) {
+			w.table.Rest(ref, at+group)
+		}
+		for i := at; i < min(at+group, len(ref)); i++ {
+			if w.plain[i&(port.BurstMax-1)] {
+				if w.follow(i) {
+					continue
+				}
+				packet.Parse(w.pkt[i].Data, &w.info[i]) // OK, or it would not be plain
+			}
+			w.act(i)
+		}
 	}
 }
 
@@ -70,18 +95,12 @@ func (w *Worker) admit(i int, steerIt bool) {
 	default:
 		k.Addr, k.Meta = info.Addr, info.Meta
 	}
-	w.keep(i, false)
-}
-
-// keep gives packet i of the batch its place in the burst.
-func (w *Worker) keep(i int, plain bool) {
 	n := w.n & (port.BurstMax - 1)
 	if n != i {
-		w.pkt[n] = w.pkt[i]
-		w.from[n] = w.from[i]
+		w.pkt[n], w.from[n] = *p, in
 	}
-	w.plain[n] = plain
-	w.n++
+	w.plain[n] = false
+	w.n = n + 1
 }
 
 // goesHere reports whether a packet is for this worker; else it is on its way to the thread that it belongs to.

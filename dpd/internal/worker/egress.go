@@ -12,59 +12,89 @@ const routeSlots = 1024 // power of two
 // routeCache remembers the hop of recent destinations on-link, for as long as the host part's snapshot is the same.
 // Direct-mapped by the destination address.
 type routeCache struct {
-	slot [routeSlots]routeSlot
-	snap *neigh.Snapshot
+	slot4 [routeSlots]routeSlot4
+	slot6 [routeSlots]routeSlot6
+	snap  *neigh.Snapshot // never nil
 }
 
-type routeSlot struct {
-	hi, lo uint64
-	hop    *neigh.Hop
-	family uint8
+type routeSlot4 struct {
+	hop *neigh.Hop
+	dst uint32
 }
+
+type routeSlot6 struct {
+	hop    *neigh.Hop
+	hi, lo uint64
+}
+
+var noRoutes = new(neigh.Snapshot)
 
 // route is the hop of packets with tuple to; nil when the host part must find it first.
 func (w *Worker) route(to *flow.Key) *neigh.Hop {
 	if to.Family() == flow.IPv4 {
-		return w.route4(to.Addr[0] & 0xffffffff)
+		return w.route4(uint32(to.Addr[0]))
 	}
-	return w.routeTo(flow.IPv6, to.Addr[2], to.Addr[3])
+	return w.route6(to.Addr[2], to.Addr[3])
 }
 
-// route4 is route by an IPv4 destination.
-func (w *Worker) route4(dst uint64) *neigh.Hop { return w.routeTo(flow.IPv4, 0, dst) }
-
-func (w *Worker) routeTo(family uint8, hi, lo uint64) *neigh.Hop {
+// route4 is route by an IPv4 destination. Clients lie behind a gateway, each with an address of its own: no cache by
+// address would hold them.
+func (w *Worker) route4(dst uint32) *neigh.Hop {
 	c := &w.routes
-	// Clients lie behind a gateway, each with an address of its own: no cache by address would hold them.
-	if c.snap != nil {
-		if hop := c.snap.Via(family, hi, lo); hop != nil && hop.Port < len(w.cfg.Queues) {
+	hop := c.snap.Via4(dst)
+	if hop == nil {
+		s := &c.slot4[dst*0x9e3779b1>>22&(routeSlots-1)]
+		if hop = s.hop; hop == nil || s.dst != dst {
+			if hop = w.routeSlow(flow.IPv4, 0, uint64(dst)); hop != nil {
+				s.hop, s.dst = hop, dst
+			}
 			return hop
 		}
 	}
-	s := &c.slot[(lo*0x9e3779b97f4a7c15^hi*0xc2b2ae3d27d4eb4f)>>54&(routeSlots-1)]
-	if s.hop != nil && s.lo == lo && s.hi == hi && s.family == family {
-		return s.hop
+	if hop.Port >= len(w.tx) {
+		return nil
 	}
-	return w.routeSlow(s, hi, lo, family)
+	return hop
 }
 
-func (w *Worker) routeSlow(s *routeSlot, hi, lo uint64, family uint8) *neigh.Hop {
-	if w.routes.snap == nil {
+// route6 is route by an IPv6 destination.
+func (w *Worker) route6(hi, lo uint64) *neigh.Hop {
+	c := &w.routes
+	if hop := c.snap.Via6(hi, lo); hop != nil && hop.Port < len(w.tx) {
+		return hop
+	}
+	s := &c.slot6[(lo*0x9e3779b97f4a7c15^hi*0xc2b2ae3d27d4eb4f)>>54&(routeSlots-1)]
+	if s.hop != nil && s.lo == lo && s.hi == hi {
+		return s.hop
+	}
+	hop := w.routeSlow(flow.IPv6, hi, lo)
+	if hop != nil {
+		*s = routeSlot6{hi: hi, lo: lo, hop: hop}
+	}
+	return hop
+}
+
+func (w *Worker) routeSlow(family uint8, hi, lo uint64) *neigh.Hop {
+	if w.routes.snap == noRoutes {
 		return nil
 	}
 	hop := w.routes.snap.RouteWords(family, hi, lo)
-	if hop == nil || hop.Port >= len(w.cfg.Queues) {
+	if hop == nil || hop.Port >= len(w.tx) {
 		return nil
 	}
-	*s = routeSlot{hi: hi, lo: lo, hop: hop, family: family}
 	return hop
 }
 
 // freshRoutes forgets the cache when the host part published a new snapshot. Once a turn.
 func (w *Worker) freshRoutes() {
-	if s := w.cfg.Routes.Load(); s != w.routes.snap {
+	s := w.cfg.Routes.Load()
+	if s == nil {
+		s = noRoutes
+	}
+	if s != w.routes.snap {
 		w.routes.snap = s
-		clear(w.routes.slot[:])
+		clear(w.routes.slot4[:])
+		clear(w.routes.slot6[:])
 	}
 }
 

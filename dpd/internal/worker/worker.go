@@ -35,8 +35,8 @@ const (
 	sweepLeast    = 64   // deadlines looked at in a millisecond, at least; see sweepShare
 	sweepPerTurn  = 1024 // of these
 	sweepBehind   = 64   // milliseconds that a late worker makes up for
-	expirePerTurn = 32      // sessions that may end
-	publishEvery  = 10      // milliseconds
+	expirePerTurn = 32   // sessions that may end
+	publishEvery  = 10   // milliseconds
 	handedPerTurn = port.BurstMax
 	answerPerMS   = 1 // ICMP errors of ours a millisecond
 	answerBurst   = 50
@@ -129,12 +129,16 @@ type Worker struct {
 	// One burst, by position.
 	pkt  *[port.BurstMax]port.Packet // of the batch at hand
 	from [port.BurstMax]uint8
+	// door is the MAC of each device, by its number, or noDoor.
+	door [256]uint64
 	// plain packets have no info unless act needs it.
 	plain [port.BurstMax]bool
 	info  [port.BurstMax]packet.Info
 	key   [port.BurstMax]flow.Key
 	ref   [port.BurstMax]conntrack.Ref
 	n     int
+	// fetched is how many keys of the burst the table was asked for.
+	fetched int
 	// shaken: a record came or went since the look-up of this burst, so its references may be stale.
 	shaken bool
 	to     flow.Key // of the packet at hand
@@ -185,6 +189,13 @@ func New(c Config) *Worker {
 	}
 	w.view.Schedule = w.sched.Snapshot()
 	w.alone = c.Map.Workers() == 1
+	w.routes.snap = noRoutes
+	for i := range w.door {
+		w.door[i] = noDoor
+		if i < len(c.Queues) && c.Queues[i].VLAN == 0 {
+			w.door[i] = c.Queues[i].MAC
+		}
+	}
 	w.share = sweepShare(c.Table.Capacity())
 	w.now, w.wall = c.Clock()
 	w.lastTick = w.now

@@ -42,7 +42,7 @@ loop:
 	JNE  done
 	CMPL R11, $MINLEN
 	JCS  done
-	PREFETCHT0 (R9)
+	BYTE $0x41; BYTE $0x0F; BYTE $0x0D; BYTE $0x09 // PREFETCHW (R9), which the assembler lacks
 	MOVQ R9, 0(DI)
 	MOVQ R11, 8(DI)
 	MOVQ R11, 16(DI)
