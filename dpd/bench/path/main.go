@@ -8,7 +8,8 @@
 // what came out (package course), for both alike: what arrives lies in another core's cache, as it lies in a device's
 // rings. Only the turns are timed, as processor time. Beside them:
 //
-//	P2pmd   the C loop, fed on its own core, against dpdk-testpmd on rings of its own that nobody feeds: what the course costs
+//	P2ref   the C loop against dpdk-testpmd on rings of its own, both fed by nobody: whether the loop is a fair stand-in for testpmd
+//	P2pmd   the C loop, fed on its own core, against that testpmd: what the course costs
 //	P2raw   the worker against that testpmd, which nobody feeds
 //	P2one   control: the worker with a turn for each packet
 package main
@@ -24,6 +25,7 @@ import (
 	"runtime/debug"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/holdfast-lb/holdfast/dpd/bench/path/course"
@@ -157,14 +159,17 @@ func race(ctx context.Context, o *options, rep *report, rt *dpdk.Runtime, p *dpd
 	defer func() {
 		err = errors.Join(err, subject(func() error { c.Drain(); return c.Close() }))
 	}()
-	timed := func(feed on, lap func() time.Duration) func() (float64, error) {
-		return func() (float64, error) { return measure(subject, feed, c, o.slice, lap) }
+	timed := func(lap func() time.Duration) func() (float64, error) {
+		return func() (float64, error) { return measure(subject, feeder, c, o.slice, lap) }
+	}
+	alone := func(lap func() time.Duration) func() (float64, error) {
+		return func() (float64, error) { return measureAlone(subject, c, o.slice, lap) }
 	}
 	inC := func() time.Duration {
 		return c.Through(func(q, to int) int { return baseline.Macswap(p.ID(), q, to) })
 	}
 	what := fmt.Sprintf("FullNAT hit path of %s sessions", short(t.sessions))
-	a, b, err := turns(ctx, o.pairs, timed(feeder, c.Lap), timed(feeder, inC))
+	a, b, err := turns(ctx, o.pairs, timed(c.Lap), timed(inC))
 	if err != nil {
 		return err
 	}
@@ -173,15 +178,22 @@ func race(ctx context.Context, o *options, rep *report, rt *dpdk.Runtime, p *dpd
 		return nil
 	}
 	few := max(o.pairs/2, 1)
-	if a, b, err = turns(ctx, few, timed(subject, inC), theirs); err != nil {
+	unfed := func() time.Duration {
+		return c.Through(func(q, _ int) int { baseline.Macswap(p.ID(), q, q); return 0 })
+	}
+	if a, b, err = turns(ctx, few, func() (float64, error) { return measureUnfed(subject, o.slice, unfed) }, theirs); err != nil {
+		return err
+	}
+	rep.faster(t.id+"ref", "testpmd", "macswap in C that nobody feeds / testpmd macswap that nobody feeds", a, b, 0, "whether the loop in C is a fair stand-in for testpmd")
+	if a, b, err = turns(ctx, few, alone(inC), theirs); err != nil {
 		return err
 	}
 	rep.faster(t.id+"pmd", "testpmd", "macswap in C, generator on its own core / testpmd macswap, net_ring", a, b, 0, "what the course costs")
-	if a, b, err = turns(ctx, few, timed(subject, c.Lap), theirs); err != nil {
+	if a, b, err = turns(ctx, few, alone(c.Lap), theirs); err != nil {
 		return err
 	}
 	rep.faster(t.id+"raw", "testpmd", what+", generator on its own core / testpmd macswap that nobody feeds", a, b, 0, "packets in the near caches on both sides")
-	if a, b, err = turns(ctx, few, timed(feeder, c.LapByOne), timed(feeder, c.Lap)); err != nil {
+	if a, b, err = turns(ctx, few, timed(c.LapByOne), timed(c.Lap)); err != nil {
 		return err
 	}
 	rep.faster(t.id+"one", "bursts", "control: the same, a turn for each packet / in bursts of 64", a, b, 0, "without stages and without shared turns")
@@ -235,18 +247,64 @@ func opening(laps, room int) (rate float64, err error) {
 }
 
 // measure runs laps on the measured thread for d, the generator in between on its own, and returns the nanoseconds of a packet.
+// The two threads hand over to each other by a word that they poll, as the threads of a data plane do: one that slept
+// would begin each lap with what the kernel left in its caches.
 func measure(subject, feed on, c *course.Course, d time.Duration, lap func() time.Duration) (float64, error) {
+	const subjectsTurn, feedersTurn, over = 0, 1, 2
+	var whose atomic.Int32
+	fed := make(chan error, 1)
+	go func() {
+		fed <- feed(func() (err error) {
+			for baseline.WaitWhile(&whose, subjectsTurn) != over {
+				if err == nil {
+					_, err = c.Feed()
+				}
+				whose.Store(subjectsTurn)
+			}
+			return err
+		})
+	}()
 	var sum time.Duration
 	n := 0
-	for start := time.Now(); time.Since(start) < d; n++ {
-		if err := subject(func() error { sum += lap(); return nil }); err != nil {
-			return 0, err
+	err := subject(func() error {
+		for start := time.Now(); time.Since(start) < d; n++ {
+			sum += lap()
+			whose.Store(feedersTurn)
+			baseline.WaitWhile(&whose, feedersTurn)
 		}
-		if err := feed(func() error { _, err := c.Feed(); return err }); err != nil {
-			return 0, err
+		whose.Store(over)
+		return nil
+	})
+	return float64(sum.Nanoseconds()) / float64(n*course.Lap), errors.Join(err, <-fed)
+}
+
+// measureAlone is measure with the generator on the measured thread.
+func measureAlone(subject on, c *course.Course, d time.Duration, lap func() time.Duration) (float64, error) {
+	var sum time.Duration
+	n := 0
+	err := subject(func() error {
+		for start := time.Now(); time.Since(start) < d; n++ {
+			sum += lap()
+			if _, err := c.Feed(); err != nil {
+				return err
+			}
 		}
-	}
-	return float64(sum.Nanoseconds()) / float64(n*course.Lap), nil
+		return nil
+	})
+	return float64(sum.Nanoseconds()) / float64(n*course.Lap), err
+}
+
+// measureUnfed is measure without a generator: what comes out goes in again.
+func measureUnfed(subject on, d time.Duration, lap func() time.Duration) (float64, error) {
+	var sum time.Duration
+	n := 0
+	err := subject(func() error {
+		for start := time.Now(); time.Since(start) < d; n++ {
+			sum += lap()
+		}
+		return nil
+	})
+	return float64(sum.Nanoseconds()) / float64(n*course.Lap), err
 }
 
 // thread starts a locked thread, bound to a core and registered with DPDK, that runs functions until end is called.

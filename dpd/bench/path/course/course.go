@@ -88,6 +88,7 @@ type Course struct {
 	rnd     *rand.Rand
 	servers []sched.ServerConfig
 	stray   port.Batch
+	warm    [2]uint64  // empty turns, and turns, before what is measured
 	in, out port.Batch // of Feed and Straight; on the stack they would escape through the port's interface
 }
 
@@ -280,7 +281,8 @@ func (c *Course) Counter(n stat.Counter) uint64 {
 	return counts.Load(int(n))
 }
 
-// Empty is the share of the worker's turns that found nothing to do.
+// Empty is the share of the worker's turns since Warm that found nothing to do.
 func (c *Course) Empty() float64 {
-	return float64(c.Counter(stat.EmptyTurns)) / float64(max(c.Counter(stat.Turns), 1))
+	empty, all := c.Counter(stat.EmptyTurns)-c.warm[0], c.Counter(stat.Turns)-c.warm[1]
+	return float64(empty) / float64(max(all, 1))
 }

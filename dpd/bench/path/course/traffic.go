@@ -13,6 +13,7 @@ import (
 	"github.com/holdfast-lb/holdfast/dpd/internal/flow"
 	"github.com/holdfast-lb/holdfast/dpd/internal/packet"
 	"github.com/holdfast-lb/holdfast/dpd/internal/port"
+	"github.com/holdfast-lb/holdfast/dpd/internal/stat"
 )
 
 // write puts a TCP frame of 64 bytes with the tuple k into b.
@@ -213,6 +214,7 @@ func (c *Course) Warm() error {
 			lost++
 		}
 	}
+	c.warm = [2]uint64{c.Counter(stat.EmptyTurns), c.Counter(stat.Turns)}
 	if lost > laps { // an ARP packet takes the place of another in a burst
 		return fmt.Errorf("course: in %d of %d laps packets did not come out", lost, 4*laps)
 	}

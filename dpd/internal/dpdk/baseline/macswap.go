@@ -10,6 +10,7 @@ package baseline
 #include <rte_ether.h>
 #include <rte_ip.h>
 #include <rte_mbuf.h>
+#include <rte_pause.h>
 #include <rte_prefetch.h>
 
 // What a forwarding program in C has to do at the least: receive a burst, exchange the addresses of each packet, send.
@@ -39,11 +40,31 @@ static uint16_t holdfast_macswap(uint16_t port, uint16_t rxq, uint16_t txq)
 		rte_pktmbuf_free(pkt[i]);
 	return n;
 }
+
+// A polling thread that leaves the core's units to the other one while it has nothing to do, if the two share a core.
+static int32_t holdfast_wait_while(int32_t *word, int32_t value)
+{
+	int32_t now;
+
+	while ((now = __atomic_load_n(word, __ATOMIC_ACQUIRE)) == value)
+		rte_pause();
+	return now;
+}
 */
 import "C"
+
+import (
+	"sync/atomic"
+	"unsafe"
+)
 
 // Macswap does one turn of macswap in C: a burst of up to 64 packets from queue rx to queue tx of a DPDK port. It returns how
 // many packets came.
 func Macswap(port uint16, rx, tx int) int {
 	return int(C.holdfast_macswap(C.uint16_t(port), C.uint16_t(rx), C.uint16_t(tx)))
+}
+
+// WaitWhile polls word until it is not value, and returns what it is.
+func WaitWhile(word *atomic.Int32, value int32) int32 {
+	return int32(C.holdfast_wait_while((*C.int32_t)(unsafe.Pointer(word)), C.int32_t(value)))
 }
