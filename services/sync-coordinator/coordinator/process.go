@@ -2,7 +2,6 @@ package coordinator
 
 import (
 	"context"
-	"crypto/tls"
 	"flag"
 	"fmt"
 	"io"
@@ -74,7 +73,7 @@ func Build(env *kit.Env, o Options) (*Coordinator, error) {
 	c, err := New(Config{Replicas: o.Replicas, Instance: o.Instance, KeyLifetime: o.KeyLifetime}, Deps{
 		NATS: env.NATS,
 		Dial: func(node, address string, opts ...grpc.DialOption) (*grpc.ClientConn, error) {
-			return kit.Dial(address, dataplaneTLS(env, node), opts...)
+			return kit.Dial(address, env.ClientTLSOf(pki.Identity{Role: pki.RoleDataplane, Name: node}), opts...)
 		},
 		Pools:   func(ctx context.Context) ([]membership.Pool, error) { return readPools(ctx, pools) },
 		Log:     env.Log,
@@ -86,29 +85,6 @@ func Build(env *kit.Env, o Options) (*Coordinator, error) {
 	}
 	c.closers = []io.Closer{scheduler}
 	return c, nil
-}
-
-// dataplaneTLS accepts the data plane of that name alone: another one at its address is not it.
-func dataplaneTLS(env *kit.Env, node string) *tls.Config {
-	cfg := env.ClientTLS(pki.RoleDataplane)
-	if cfg == nil {
-		return nil
-	}
-	verify := cfg.VerifyConnection
-	cfg.VerifyConnection = func(s tls.ConnectionState) error {
-		if err := verify(s); err != nil {
-			return err
-		}
-		id, err := pki.FromCertificate(s.PeerCertificates[0])
-		if err != nil {
-			return err
-		}
-		if id.Name != node {
-			return fmt.Errorf("coordinator: %s answers at the address of node %s", id, node)
-		}
-		return nil
-	}
-	return cfg
 }
 
 // readPools reads all pages of the scheduler's pools.
