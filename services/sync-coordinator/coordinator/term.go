@@ -11,6 +11,7 @@ import (
 
 	dpdv1 "github.com/holdfast-lb/holdfast/proto/gen/holdfast/dpd/v1"
 	syncv1 "github.com/holdfast-lb/holdfast/proto/gen/holdfast/sync/v1"
+	"github.com/holdfast-lb/holdfast/services/kit"
 	"github.com/holdfast-lb/holdfast/services/kit/apierr"
 	"github.com/holdfast-lb/holdfast/services/sync-coordinator/membership"
 )
@@ -318,27 +319,20 @@ func (t *term) report(now int64, l *link, s *dpdv1.SyncStatus) {
 }
 
 func (t *term) readPools(ctx context.Context) {
-	failed := false
-	for {
-		ctx1, cancel := context.WithTimeout(ctx, callTimeout)
-		pools, err := t.c.deps.Pools(ctx1)
-		cancel()
-		if err == nil {
-			t.post(ctx, func(t *term, now int64) {
-				if err := t.m.SetPools(now, pools); err != nil {
-					t.c.log.Warn("pools refused", "error", err)
-				}
-			})
-		} else if !failed && ctx.Err() == nil {
-			t.c.log.Warn("pools not read; the ones known stay in force", "error", err)
+	kit.Again(ctx, t.c.cfg.PoolPoll, func(ctx context.Context) error {
+		limited, cancel := context.WithTimeout(ctx, callTimeout)
+		defer cancel()
+		pools, err := t.c.deps.Pools(limited)
+		if err != nil {
+			return err
 		}
-		failed = err != nil
-		select {
-		case <-ctx.Done():
-			return
-		case <-time.After(t.c.cfg.PoolPoll):
-		}
-	}
+		t.post(ctx, func(t *term, now int64) {
+			if err := t.m.SetPools(now, pools); err != nil {
+				t.c.log.Warn("pools refused", "error", err)
+			}
+		})
+		return nil
+	}, func(err error) { t.c.log.Warn("pools not read; the ones known stay in force", "error", err) })
 }
 
 func (t *term) nodeProto(now int64, n *membership.Node) *syncv1.Node {
