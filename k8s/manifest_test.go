@@ -393,6 +393,39 @@ func TestVolumesAreThereAndUsed(t *testing.T) {
 	}
 }
 
+// TestTheSealingKeyIsASecretOfTheCoordinatorAlone: all replicas have the same key, no other pod has it, and its mode is one
+// that the coordinator takes.
+func TestTheSealingKeyIsASecretOfTheCoordinatorAlone(t *testing.T) {
+	const secret = "sync-coordinator-kek"
+	found := false
+	for _, w := range render(t).workloads {
+		for _, v := range w.pod.Spec.Volumes {
+			if v.Secret == nil || v.Secret.SecretName != secret {
+				continue
+			}
+			if w.name != "sync-coordinator" {
+				t.Errorf("%s mounts %s", w.name, secret)
+				continue
+			}
+			found = true
+			if m := v.Secret.DefaultMode; m == nil || *m&^0o440 != 0 {
+				t.Errorf("%s is mounted with mode %v", secret, m)
+			}
+			for _, c := range w.pod.Spec.Containers {
+				path := given(c.Args)["kek-file"]
+				if !slices.ContainsFunc(c.VolumeMounts, func(m corev1.VolumeMount) bool {
+					return m.Name == v.Name && m.ReadOnly && filepath.Dir(path) == m.MountPath
+				}) {
+					t.Errorf("--kek-file=%s is not in %s", path, secret)
+				}
+			}
+		}
+	}
+	if !found {
+		t.Error("the coordinator has no sealing key")
+	}
+}
+
 func TestNothingIsPrivileged(t *testing.T) {
 	m := render(t)
 	for _, w := range m.workloads {

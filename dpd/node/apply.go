@@ -111,12 +111,28 @@ func (n *Node) ApplyKeys(ctx context.Context, k control.Keys) (bool, error) {
 	case k.Generation == n.keys.Generation:
 		return false, nil
 	}
+	if err := n.spreadsBy(k.RSS); err != nil {
+		return false, err
+	}
 	if err := n.useKeys(ctx, k); err != nil {
 		return false, err
 	}
 	n.log.Info("keys in force", "generation", k.Generation, "active", k.Active)
 	n.notify()
 	return true, nil
+}
+
+// spreadsBy refuses an RSS key other than the one in force. Under another one a client's packets would arrive at a worker
+// that knows nothing of its sessions; the proto says that the key is constant for a cluster's life. While this node is
+// nobody and was given no keys, no session can be here.
+func (n *Node) spreadsBy(rss []byte) error {
+	if n.keys.Generation == 0 && n.life == (flow.Node{}) {
+		return nil
+	}
+	if have := n.hasher.Key(); !slices.Equal(have[:], rss) {
+		return control.ErrRSSKey
+	}
+	return nil
 }
 
 // useKeys puts keys in force. After an error the former ones are kept here, so that the same call is tried again.
@@ -133,7 +149,7 @@ func (n *Node) useKeys(ctx context.Context, k control.Keys) error {
 func (n *Node) tellKeys(ctx context.Context, k control.Keys) error {
 	first := n.keys.Generation == 0
 	digest := first || !slices.Equal(k.Digest, n.keys.Digest)
-	if first || !slices.Equal(k.RSS, n.keys.RSS) {
+	if first { // and the same ever after: spreadsBy
 		n.hasher = steer.NewHasher(steer.Key(k.RSS))
 	}
 	n.keys = k

@@ -12,6 +12,7 @@ import (
 	"github.com/holdfast-lb/holdfast/dpd/internal/control"
 	"github.com/holdfast-lb/holdfast/dpd/internal/flow"
 	"github.com/holdfast-lb/holdfast/dpd/internal/packet"
+	"github.com/holdfast-lb/holdfast/dpd/internal/steer"
 )
 
 // other is the services with those of port 80 moved to port 81, as a later revision.
@@ -43,7 +44,7 @@ func TestAChangeThatAThreadDoesNotHearIsRefusedInTimeAndChangesNothing(t *testin
 		}},
 		{"keys", func(ctx context.Context, _ *cluster, n *Node) error {
 			k := clusterKeys()
-			k.Generation, k.RSS[0] = 2, 99
+			k.Generation, k.Digest[0] = 2, 99
 			_, err := n.ApplyKeys(ctx, k)
 			return err
 		}},
@@ -113,6 +114,115 @@ func TestServicesThatCanNotBeInForceLeaveTheOldOnes(t *testing.T) {
 				t.Errorf("revision %d is in force", rev)
 			}
 		})
+	}
+}
+
+func TestAnotherRSSKeyIsRefusedAndSessionsGoOn(t *testing.T) {
+	c := newCluster(t, 1, 3)
+	c.echo()
+	c.show()
+	c.warm()
+	n := c.nodes[0]
+	conns := c.dial(16)
+	c.talk(conns, 100)
+	other := func(generation uint64) control.Keys {
+		k := clusterKeys()
+		k.Generation, k.RSS[0], k.Digest[0], k.Keys[0].Secret[0] = generation, 99, 99, 99
+		return k
+	}
+	var rules []RuleResult
+	for _, r := range n.rules {
+		rules = append(rules, r.rules...)
+	}
+	c.apply(func(ctx context.Context) error {
+		if done, err := n.ApplyKeys(ctx, other(2)); done || !errors.Is(err, control.ErrRSSKey) {
+			t.Errorf("a call: %v, %v", done, err)
+		}
+		for _, generation := range []uint64{1, 2} {
+			m := c.membership(0)
+			m.View, m.Self.Life.Inc = 9, 9
+			m.Members[0].Life.Inc = 9
+			if err := n.become(ctx, assignment{membership: m, keys: other(generation)}); !errors.Is(err, control.ErrRSSKey) {
+				t.Errorf("a place in another cluster, generation %d: %v", generation, err)
+			}
+		}
+		return nil
+	})
+	if cfg, view, keys := n.Revisions(); cfg != 1 || view != 1 || keys != 1 {
+		t.Errorf("in force: %d, %d, %d", cfg, view, keys)
+	}
+	if n.lifeNow() != c.life(0) || n.Status().State != control.StateAdmitted {
+		t.Errorf("life %v, state %d", n.lifeNow(), n.Status().State)
+	}
+	if good := clusterKeys(); !slices.Equal(n.keys.Digest, good.Digest) || !slices.Equal(n.keys.Keys[0].Secret, good.Keys[0].Secret) || n.hasher.Key() != steer.Key(good.RSS) {
+		t.Error("a part of what was refused is in force")
+	}
+	for _, r := range n.rules {
+		if !slices.EqualFunc(r.rules, rules[:len(r.rules)], func(a, b RuleResult) bool { return sameRule(a.Rule, b.Rule) }) {
+			t.Error("the steering changed")
+		}
+		rules = rules[len(r.rules):]
+	}
+	for i := range uint16(8) {
+		conns = append(conns, c.client.Dial(clientAddr(i%2 == 1, 9000+i), vipOf(i%2 == 1)))
+	}
+	c.run(20)
+	c.talk(conns, 100)
+
+	// New cluster keys under the same RSS key are taken.
+	c.apply(func(ctx context.Context) error {
+		k := other(2)
+		k.RSS = clusterKeys().RSS
+		done, err := n.ApplyKeys(ctx, k)
+		if !done {
+			t.Error("the same RSS key is refused")
+		}
+		return err
+	})
+	c.talk(conns, 100)
+}
+
+func TestTheFirstRSSKeyIsTakenWhateverItIs(t *testing.T) {
+	c := newCluster(t, 1, 2)
+	n := c.nodes[0]
+	k := clusterKeys()
+	k.RSS[0] = 99
+	c.apply(func(ctx context.Context) error {
+		done, err := n.ApplyKeys(ctx, k)
+		if !done || n.hasher.Key() != steer.Key(k.RSS) {
+			t.Error("not taken")
+		}
+		return err
+	})
+	// It counts from then on, before the node has a place.
+	c.apply(func(ctx context.Context) error {
+		next := clusterKeys()
+		next.Generation = 2
+		if _, err := n.ApplyKeys(ctx, next); !errors.Is(err, control.ErrRSSKey) {
+			t.Errorf("the second: %v", err)
+		}
+		return nil
+	})
+}
+
+func TestANodeThatForwardsWithoutKeysTakesNoRSSKey(t *testing.T) {
+	c := newCluster(t, 1, 2)
+	n := c.nodes[0]
+	c.view++
+	// As a node that runs by its own file: a view, and no keys.
+	c.apply(func(ctx context.Context) error {
+		n.mu.Lock()
+		defer n.mu.Unlock()
+		return n.useView(ctx, c.membership(0))
+	})
+	c.apply(func(ctx context.Context) error {
+		if _, err := n.ApplyKeys(ctx, clusterKeys()); !errors.Is(err, control.ErrRSSKey) {
+			t.Errorf("got %v", err)
+		}
+		return nil
+	})
+	if _, _, keys := n.Revisions(); keys != 0 {
+		t.Errorf("generation %d is in force", keys)
 	}
 }
 

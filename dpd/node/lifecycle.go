@@ -82,6 +82,10 @@ func (n *Node) become(ctx context.Context, a assignment) error {
 	if a.membership.View < n.view.View {
 		return fmt.Errorf("%w: the coordinator's is %d, in force is %d", control.ErrStaleView, a.membership.View, n.view.View)
 	}
+	// Whatever their generation: a cluster that spreads by another key is another cluster.
+	if err := n.spreadsBy(a.keys.RSS); err != nil {
+		return err
+	}
 	before := n.state
 	n.state = control.StateJoining
 	if a.keys.Generation > n.keys.Generation {

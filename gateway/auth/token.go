@@ -8,13 +8,13 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"io/fs"
 	"net/http"
 	"os"
 	"regexp"
 	"strings"
 
 	"github.com/holdfast-lb/holdfast/services/kit/pki"
+	"github.com/holdfast-lb/holdfast/services/kit/secretfile"
 )
 
 // Bounds of a token file.
@@ -106,19 +106,8 @@ func (t *Tokens) add(fields []string) error {
 
 // EnsureTokenFile makes a token file with a fresh token for an admin and one for a viewer, unless there is a file already.
 func EnsureTokenFile(path string) error {
-	f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
-	if errors.Is(err, fs.ErrExist) {
-		return nil
-	}
-	if err != nil {
-		return fmt.Errorf("make the token file: %w", err)
-	}
-	_, err = fmt.Fprintf(f, "# role name token\nadmin admin %s\nviewer viewer %s\n", newToken(), newToken())
-	if cerr := f.Close(); err == nil {
-		err = cerr
-	}
-	if err != nil {
-		os.Remove(path) // half a file would be taken for a whole one
+	text := fmt.Sprintf("# role name token\nadmin admin %s\nviewer viewer %s\n", newToken(), newToken())
+	if _, err := secretfile.Make(path, []byte(text)); err != nil {
 		return fmt.Errorf("make the token file: %w", err)
 	}
 	return nil

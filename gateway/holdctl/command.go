@@ -36,6 +36,16 @@ func (c *cli) open() (*client, printer, error) {
 	return cl, p, err
 }
 
+// openFor is open for a command about one kind of resource.
+func (c *cli) openFor(name string) (*client, printer, resource, error) {
+	cl, p, err := c.open()
+	if err != nil {
+		return nil, p, resource{}, err
+	}
+	r, err := findResource(name)
+	return cl, p, r, err
+}
+
 func envOr(name, otherwise string) string {
 	if v := os.Getenv(name); v != "" {
 		return v
@@ -75,11 +85,7 @@ func (c *cli) get() *cobra.Command {
 		Use: "get RESOURCE [NAME]", Short: "List resources, or show one", Args: cobra.RangeArgs(1, 2),
 		Long: "List resources, or show one. Resources: services, servers (named SERVICE/SERVER), pools, nodes, sessions, checks, backends, rollout, operations.",
 		RunE: func(cmd *cobra.Command, args []string) error {
-			cl, p, err := c.open()
-			if err != nil {
-				return err
-			}
-			r, err := findResource(args[0])
+			cl, p, r, err := c.openFor(args[0])
 			if err != nil {
 				return err
 			}
@@ -146,11 +152,7 @@ func (c *cli) create() *cobra.Command {
 			"  holdctl create server web/a address=10.0.0.1 port=8080 weight=10\n" +
 			"  holdctl create pool laddr4 purpose=POOL_PURPOSE_LADDR prefixes=203.0.113.0/28,203.0.113.32/28",
 		RunE: func(cmd *cobra.Command, args []string) error {
-			cl, p, err := c.open()
-			if err != nil {
-				return err
-			}
-			r, err := findResource(args[0])
+			cl, p, r, err := c.openFor(args[0])
 			if err != nil {
 				return err
 			}
@@ -180,11 +182,7 @@ func (c *cli) update() *cobra.Command {
 		Use: "update RESOURCE NAME FIELD=VALUE...", Short: "Change the given fields of a resource", Args: cobra.MinimumNArgs(3),
 		Example: "  holdctl update server web/a weight=0\n  holdctl update service web timeouts.tcpEstablished=900s",
 		RunE: func(cmd *cobra.Command, args []string) error {
-			cl, p, err := c.open()
-			if err != nil {
-				return err
-			}
-			r, err := findResource(args[0])
+			cl, p, r, err := c.openFor(args[0])
 			if err != nil {
 				return err
 			}
@@ -212,11 +210,7 @@ func (c *cli) remove() *cobra.Command {
 	cmd := &cobra.Command{
 		Use: "delete RESOURCE NAME", Short: "Remove a resource", Args: cobra.ExactArgs(2),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			cl, _, err := c.open()
-			if err != nil {
-				return err
-			}
-			r, err := findResource(args[0])
+			cl, _, r, err := c.openFor(args[0])
 			if err != nil {
 				return err
 			}
@@ -243,11 +237,7 @@ func (c *cli) watch() *cobra.Command {
 	return &cobra.Command{
 		Use: "watch nodes|rollout|backends", Short: "Show resources whenever they change", Args: cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			cl, p, err := c.open()
-			if err != nil {
-				return err
-			}
-			r, err := findResource(args[0])
+			cl, p, r, err := c.openFor(args[0])
 			if err != nil {
 				return err
 			}

@@ -50,6 +50,14 @@ func (e *Env) ClientTLS(roles ...pki.Role) *tls.Config {
 	return e.Creds.Client(roles...)
 }
 
+// ClientTLSOf is mutual TLS towards the server with that identity alone; nil with --insecure.
+func (e *Env) ClientTLSOf(id pki.Identity) *tls.Config {
+	if e.Creds == nil {
+		return nil
+	}
+	return e.Creds.ClientOf(id)
+}
+
 // Process describes a kind of process.
 type Process struct {
 	// Flags adds the service's own flags.

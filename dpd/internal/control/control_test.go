@@ -215,6 +215,9 @@ func TestRefusalsOfThePlaneHaveStableReasons(t *testing.T) {
 		if word, _ := reason(err); word != r.reason || status.Code(err) != r.code {
 			t.Errorf("%v became %v %s", r.err, status.Code(err), word)
 		}
+		if got := metadata(err)["field"]; got != r.field {
+			t.Errorf("%s names the field %q, want %q", r.reason, got, r.field)
+		}
 	}
 	if word, _ := reason(fault(errors.New("surprise"))); word != "INTERNAL" {
 		t.Errorf("an unknown error became %s", word)

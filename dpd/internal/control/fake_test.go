@@ -121,6 +121,16 @@ func reason(err error) (word string, fields []string) {
 	return word, fields
 }
 
+// metadata is what an error's ErrorInfo says for programs.
+func metadata(err error) map[string]string {
+	for _, d := range status.Convert(err).Details() {
+		if info, ok := d.(*errdetails.ErrorInfo); ok {
+			return info.Metadata
+		}
+	}
+	return nil
+}
+
 func makeSession(i int, self flow.Node) flow.Session {
 	key := func(a, b string) flow.Key {
 		k, err := flow.MakeKey(flow.ProtoTCP, netip.MustParseAddrPort(a), netip.MustParseAddrPort(b))

@@ -15,11 +15,13 @@ var (
 	ErrStaleRevision = errors.New("the revision is older than the one in force")
 	ErrStaleView     = errors.New("the view is lower than the one in force")
 	ErrStaleKeys     = errors.New("the key generation is lower than the one in force")
-	ErrWrongLife     = errors.New("the assignment is for another life of this node")
-	ErrNotMember     = errors.New("the node has no place in the cluster yet")
-	ErrUnknownPeer   = errors.New("no such member in the view in force")
-	ErrNotFound      = errors.New("no such session")
-	ErrBusy          = errors.New("a worker does not take the request now")
+	// ErrRSSKey: the key says at which worker a client's packets arrive, and so in which table its sessions are.
+	ErrRSSKey      = errors.New("keys.rss_key differs from the key by which this node spreads packets and sessions over its workers; a restart of the node takes another")
+	ErrWrongLife   = errors.New("the assignment is for another life of this node")
+	ErrNotMember   = errors.New("the node has no place in the cluster yet")
+	ErrUnknownPeer = errors.New("no such member in the view in force")
+	ErrNotFound    = errors.New("no such session")
+	ErrBusy        = errors.New("a worker does not take the request now")
 )
 
 // Config is a snapshot of services under its revision.

@@ -32,15 +32,17 @@ var reasons = []struct {
 	err    error
 	code   codes.Code
 	reason string
+	field  string // of the request, where one is at fault; metadata of the ErrorInfo
 }{
-	{ErrStaleRevision, codes.FailedPrecondition, "STALE_REVISION"},
-	{ErrStaleView, codes.FailedPrecondition, "STALE_VIEW"},
-	{ErrStaleKeys, codes.FailedPrecondition, "STALE_KEYS"},
-	{ErrWrongLife, codes.FailedPrecondition, "WRONG_LIFE"},
-	{ErrNotMember, codes.FailedPrecondition, "NOT_A_MEMBER"},
-	{ErrUnknownPeer, codes.NotFound, "UNKNOWN_PEER"},
-	{ErrNotFound, codes.NotFound, "SESSION_NOT_FOUND"},
-	{ErrBusy, codes.Unavailable, "WORKER_BUSY"},
+	{ErrStaleRevision, codes.FailedPrecondition, "STALE_REVISION", ""},
+	{ErrStaleView, codes.FailedPrecondition, "STALE_VIEW", ""},
+	{ErrStaleKeys, codes.FailedPrecondition, "STALE_KEYS", ""},
+	{ErrRSSKey, codes.FailedPrecondition, "RSS_KEY_CHANGED", "keys.rss_key"},
+	{ErrWrongLife, codes.FailedPrecondition, "WRONG_LIFE", ""},
+	{ErrNotMember, codes.FailedPrecondition, "NOT_A_MEMBER", ""},
+	{ErrUnknownPeer, codes.NotFound, "UNKNOWN_PEER", ""},
+	{ErrNotFound, codes.NotFound, "SESSION_NOT_FOUND", ""},
+	{ErrBusy, codes.Unavailable, "WORKER_BUSY", ""},
 }
 
 func fault(err error) error {
@@ -50,10 +52,13 @@ func fault(err error) error {
 	if _, ok := status.FromError(err); ok {
 		return err
 	}
-	code, reason := codes.Internal, "INTERNAL"
+	code, info := codes.Internal, &errdetails.ErrorInfo{Reason: "INTERNAL", Domain: "holdfast"}
 	for _, r := range reasons {
 		if errors.Is(err, r.err) {
-			code, reason = r.code, r.reason
+			code, info.Reason = r.code, r.reason
+			if r.field != "" {
+				info.Metadata = map[string]string{"field": r.field}
+			}
 			break
 		}
 	}
@@ -61,7 +66,7 @@ func fault(err error) error {
 		return status.FromContextError(err).Err()
 	}
 	st := status.New(code, err.Error())
-	if d, derr := st.WithDetails(&errdetails.ErrorInfo{Reason: reason, Domain: "holdfast"}); derr == nil {
+	if d, derr := st.WithDetails(info); derr == nil {
 		st = d
 	}
 	return st.Err()

@@ -8,6 +8,7 @@ import (
 
 	schedulerv1 "github.com/holdfast-lb/holdfast/proto/gen/holdfast/scheduler/v1"
 	syncv1 "github.com/holdfast-lb/holdfast/proto/gen/holdfast/sync/v1"
+	"github.com/holdfast-lb/holdfast/services/kit"
 )
 
 // Times of keeping the directory.
@@ -49,26 +50,14 @@ func (b *book) run(ctx context.Context) {
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
-		repeat(ctx, namesEvery, func() error { return b.readNames(ctx) }, b.log)
+		kit.Again(ctx, namesEvery, b.readNames, b.say)
 	}()
-	repeat(ctx, retryAfter, func() error { return b.followNodes(ctx) }, b.log)
+	kit.Again(ctx, retryAfter, b.followNodes, b.say)
 	<-done
 }
 
-// repeat calls fn again and again, and logs the first of a row of failures.
-func repeat(ctx context.Context, pause time.Duration, fn func() error, log *slog.Logger) {
-	failing := false
-	for ctx.Err() == nil {
-		err := fn()
-		if err != nil && !failing && ctx.Err() == nil {
-			log.Warn("directory not read; what is known stays in use", "error", err)
-		}
-		failing = err != nil
-		select {
-		case <-ctx.Done():
-		case <-time.After(pause):
-		}
-	}
+func (b *book) say(err error) {
+	b.log.Warn("directory not read; what is known stays in use", "error", err)
 }
 
 func (b *book) followNodes(ctx context.Context) error {

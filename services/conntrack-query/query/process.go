@@ -2,10 +2,8 @@ package query
 
 import (
 	"context"
-	"crypto/tls"
 	"errors"
 	"flag"
-	"fmt"
 	"io"
 
 	"google.golang.org/grpc"
@@ -53,7 +51,7 @@ func Build(env *kit.Env, o Options) (*Service, error) {
 	}
 	s, err := New(Deps{
 		Dial: func(node, address string) (*grpc.ClientConn, error) {
-			return kit.Dial(address, dataplaneTLS(env, node))
+			return kit.Dial(address, env.ClientTLSOf(pki.Identity{Role: pki.RoleDataplane, Name: node}))
 		},
 		Coordinator: coordinator,
 		Scheduler:   scheduler,
@@ -64,24 +62,4 @@ func Build(env *kit.Env, o Options) (*Service, error) {
 	}
 	s.closers = []io.Closer{coordinator, scheduler}
 	return s, nil
-}
-
-// dataplaneTLS accepts the data plane of that name alone: another one at its address is not it.
-func dataplaneTLS(env *kit.Env, node string) *tls.Config {
-	cfg := env.ClientTLS(pki.RoleDataplane)
-	if cfg == nil {
-		return nil
-	}
-	verify := cfg.VerifyConnection
-	cfg.VerifyConnection = func(s tls.ConnectionState) error {
-		if err := verify(s); err != nil {
-			return err
-		}
-		id, err := pki.FromCertificate(s.PeerCertificates[0])
-		if err == nil && id.Name != node {
-			err = fmt.Errorf("query: %s answers at the address of node %s", id, node)
-		}
-		return err
-	}
-	return cfg
 }

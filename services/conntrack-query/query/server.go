@@ -93,12 +93,8 @@ func (s *Service) ListSessions(ctx context.Context, r *conntrackv1.ListSessionsR
 	if err != nil {
 		return nil, apierr.New(apierr.BadFilter, "filter: %v", err)
 	}
-	size, err := page.Size(r.GetPageSize())
-	if err != nil {
-		return nil, err
-	}
 	scope := "sessions\x00" + r.GetFilter()
-	at, err := page.Position(scope, r.GetPageToken())
+	size, at, err := page.Of(scope, r)
 	if err != nil {
 		return nil, err
 	}

@@ -83,11 +83,7 @@ func (s *Service) GetHealthCheck(ctx context.Context, r *healthv1.GetHealthCheck
 // ListHealthChecks lists checks by name.
 func (s *Service) ListHealthChecks(ctx context.Context, r *healthv1.ListHealthChecksRequest) (*healthv1.ListHealthChecksResponse, error) {
 	const scope = "healthChecks"
-	size, err := page.Size(r.GetPageSize())
-	if err != nil {
-		return nil, err
-	}
-	after, err := page.Position(scope, r.GetPageToken())
+	size, after, err := page.Of(scope, r)
 	if err != nil {
 		return nil, err
 	}

@@ -16,6 +16,7 @@ import (
 
 	healthv1 "github.com/holdfast-lb/holdfast/proto/gen/holdfast/health/v1"
 	syncv1 "github.com/holdfast-lb/holdfast/proto/gen/holdfast/sync/v1"
+	"github.com/holdfast-lb/holdfast/services/kit"
 )
 
 // nodeTimeout bounds one question to a data plane.
@@ -45,17 +46,9 @@ func newLiveness(d Deps, c syncv1.CoordinatorServiceClient, cfg Config) *livenes
 func (l *liveness) run(ctx context.Context) {
 	var wg sync.WaitGroup
 	defer wg.Wait()
-	for failing := false; ctx.Err() == nil; {
-		err := l.follow(ctx, &wg)
-		if err != nil && !failing && ctx.Err() == nil {
-			l.deps.Log.Warn("nodes not followed; those known are watched on", "error", err)
-		}
-		failing = err != nil
-		select {
-		case <-ctx.Done():
-		case <-time.After(l.cfg.Retry):
-		}
-	}
+	kit.Again(ctx, l.cfg.Retry, func(ctx context.Context) error { return l.follow(ctx, &wg) }, func(err error) {
+		l.deps.Log.Warn("nodes not followed; those known are watched on", "error", err)
+	})
 }
 
 func (l *liveness) follow(ctx context.Context, wg *sync.WaitGroup) error {

@@ -2,7 +2,6 @@ package service
 
 import (
 	"context"
-	"crypto/tls"
 	"errors"
 	"flag"
 	"fmt"
@@ -76,7 +75,7 @@ func Build(env *kit.Env, o Options) (*Service, error) {
 	s, err := New(cfg, Deps{
 		NATS: env.NATS, JS: env.JS, Scheduler: scheduler, Coordinator: coordinator, Log: env.Log,
 		Dial: func(node, address string) (*grpc.ClientConn, error) {
-			return kit.Dial(address, dataplaneTLS(env, node))
+			return kit.Dial(address, env.ClientTLSOf(pki.Identity{Role: pki.RoleDataplane, Name: node}))
 		},
 	})
 	if err != nil {
@@ -84,24 +83,4 @@ func Build(env *kit.Env, o Options) (*Service, error) {
 	}
 	s.closers = []io.Closer{scheduler, coordinator}
 	return s, nil
-}
-
-// dataplaneTLS accepts the data plane of that name alone: another one at its address is not it.
-func dataplaneTLS(env *kit.Env, node string) *tls.Config {
-	cfg := env.ClientTLS(pki.RoleDataplane)
-	if cfg == nil {
-		return nil
-	}
-	verify := cfg.VerifyConnection
-	cfg.VerifyConnection = func(s tls.ConnectionState) error {
-		if err := verify(s); err != nil {
-			return err
-		}
-		id, err := pki.FromCertificate(s.PeerCertificates[0])
-		if err == nil && id.Name != node {
-			err = fmt.Errorf("health: %s answers at the address of node %s", id, node)
-		}
-		return err
-	}
-	return cfg
 }

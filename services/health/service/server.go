@@ -21,11 +21,7 @@ func (s *Service) ListHealth(_ context.Context, r *healthv1.ListHealthRequest) (
 		return nil, err
 	}
 	scope := "backends\x00" + r.GetVirtualService()
-	size, err := page.Size(r.GetPageSize())
-	if err != nil {
-		return nil, err
-	}
-	after, err := page.Position(scope, r.GetPageToken())
+	size, after, err := page.Of(scope, r)
 	if err != nil {
 		return nil, err
 	}

@@ -48,6 +48,7 @@ var (
 	StaleRevision          = reason("STALE_REVISION", codes.FailedPrecondition, "A newer configuration is in force.")
 	StaleView              = reason("STALE_VIEW", codes.FailedPrecondition, "A newer view is in force.")
 	StaleKeys              = reason("STALE_KEYS", codes.FailedPrecondition, "A newer key generation is in force.")
+	RSSKeyChanged          = reason("RSS_KEY_CHANGED", codes.FailedPrecondition, "The node spreads packets by another RSS key; metadata names the field.")
 	WrongLife              = reason("WRONG_LIFE", codes.FailedPrecondition, "The node is in another incarnation.")
 	SIPPoolExhausted       = reason("SIP_POOL_EXHAUSTED", codes.ResourceExhausted, "No sync address is free.")
 	LastNode               = reason("LAST_NODE", codes.FailedPrecondition, "No other node is admitted; force does it.")

@@ -9,7 +9,6 @@ import (
 	"crypto/tls"
 	"errors"
 	"fmt"
-	"io/fs"
 	"net"
 	"net/url"
 	"os"
@@ -19,6 +18,8 @@ import (
 	"time"
 
 	"github.com/nats-io/nats-server/v2/server"
+
+	"github.com/holdfast-lb/holdfast/services/kit/secretfile"
 )
 
 // startTimeout bounds the time until the server takes connections.
@@ -135,17 +136,7 @@ func openSecret(dir string) (string, error) {
 		return "", fmt.Errorf("natsd: %w", err)
 	}
 	path := filepath.Join(dir, "secret")
-	f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
-	if err == nil {
-		_, err = f.WriteString(rand.Text())
-		if cerr := f.Close(); err == nil {
-			err = cerr
-		}
-		if err != nil {
-			os.Remove(path) // half a secret would be kept for ever
-			return "", fmt.Errorf("natsd: store the secret: %w", err)
-		}
-	} else if !errors.Is(err, fs.ErrExist) {
+	if _, err := secretfile.Make(path, []byte(rand.Text())); err != nil {
 		return "", fmt.Errorf("natsd: store the secret: %w", err)
 	}
 	b, err := os.ReadFile(path)

@@ -34,6 +34,18 @@ func Size(n int32) (int, error) {
 	return int(n), nil
 }
 
+// Of reads the paging fields of a list request: how many entries it wants, and after which position.
+func Of(scope string, r interface {
+	GetPageSize() int32
+	GetPageToken() string
+}) (size int, after string, err error) {
+	if size, err = Size(r.GetPageSize()); err != nil {
+		return 0, "", err
+	}
+	after, err = Position(scope, r.GetPageToken())
+	return size, after, err
+}
+
 // Token makes the token that says: go on after position. Scope is everything that must be the same in the next request,
 // the method and filter for example.
 func Token(scope, position string) string {

@@ -51,3 +51,23 @@ func FuzzPositionRefusesWhatItDidNotGiveOut(f *testing.F) {
 		}
 	})
 }
+
+type request struct {
+	size  int32
+	token string
+}
+
+func (r request) GetPageSize() int32   { return r.size }
+func (r request) GetPageToken() string { return r.token }
+
+func TestBothFieldsOfARequestAreRead(t *testing.T) {
+	if size, after, err := Of("list a", request{7, Token("list a", "x")}); size != 7 || after != "x" || err != nil {
+		t.Errorf("%d %q %v", size, after, err)
+	}
+	if _, _, err := Of("list a", request{-1, ""}); !apierr.Is(err, apierr.BadRequest) {
+		t.Errorf("a negative size gave %v", err)
+	}
+	if _, _, err := Of("list a", request{1, Token("list b", "x")}); !apierr.Is(err, apierr.BadPageToken) {
+		t.Errorf("a token of another scope gave %v", err)
+	}
+}

@@ -118,6 +118,23 @@ func (c *Credentials) Client(roles ...Role) *tls.Config {
 	}
 }
 
+// ClientOf is TLS 1.3 towards the server with that identity alone: another one at its address is not it.
+func (c *Credentials) ClientOf(want Identity) *tls.Config {
+	cfg := c.Client(want.Role)
+	verify := cfg.VerifyConnection
+	cfg.VerifyConnection = func(s tls.ConnectionState) error {
+		if err := verify(s); err != nil {
+			return err
+		}
+		id, err := FromCertificate(s.PeerCertificates[0])
+		if err == nil && id != want {
+			err = fmt.Errorf("pki: %s answers at the address of %s", id, want)
+		}
+		return err
+	}
+	return cfg
+}
+
 // FromContext is the identity of the caller of a gRPC method; false when the connection is not mutual TLS.
 func FromContext(ctx context.Context) (Identity, bool) {
 	p, ok := peer.FromContext(ctx)

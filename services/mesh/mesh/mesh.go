@@ -29,6 +29,7 @@ import (
 	"github.com/holdfast-lb/holdfast/services/kit"
 	"github.com/holdfast-lb/holdfast/services/kit/natsd"
 	"github.com/holdfast-lb/holdfast/services/kit/pki"
+	"github.com/holdfast-lb/holdfast/services/kit/seal"
 	"github.com/holdfast-lb/holdfast/services/scheduler/rollout"
 	scheduler "github.com/holdfast-lb/holdfast/services/scheduler/service"
 	"github.com/holdfast-lb/holdfast/services/sync-coordinator/coordinator"
@@ -36,8 +37,11 @@ import (
 
 // Config of a mesh. Listen addresses are host:port; port 0 takes a free one.
 type Config struct {
-	// DataDir keeps everything: JetStream, the authority and its certificates (pki), the tokens of the gateway.
+	// DataDir keeps everything: JetStream (nats), the key that seals what is secret there (kek), the authority and its
+	// certificates (pki), the tokens of the gateway.
 	DataDir string
+	// KeyFile has the key that seals the cluster keys in JetStream; empty means kek in DataDir, which is made if it is not there.
+	KeyFile string
 	// Seed is a YAML file of desired state that is made at the start, as far as it is not there; empty is none.
 	Seed string
 	// Listen is for the gRPC of all services, NATSListen for clients of NATS, HTTPListen for REST.
@@ -84,11 +88,16 @@ func New(cfg Config) (m *Mesh, err error) {
 	if err != nil {
 		return m, err
 	}
+	// Before the bus: nothing is to wait for a process that can't open what it stored.
+	keys, err := sealingKeys(&cfg)
+	if err != nil {
+		return m, err
+	}
 	if err := m.startBus(creds); err != nil {
 		return m, err
 	}
 	registry := kit.NewRegistry()
-	if err := m.startServices(creds, registry); err != nil {
+	if err := m.startServices(creds, keys, registry); err != nil {
 		return m, err
 	}
 	if err := m.startGateway(gatewayCreds); err != nil {
@@ -133,6 +142,22 @@ func identities(dir string, hosts []string) (services, gateway *pki.Credentials,
 	return services, gateway, err
 }
 
+// sealingKeys reads the key file. A file that someone named is never made: that it is missing is a mistake then.
+func sealingKeys(cfg *Config) (*seal.Keys, error) {
+	if cfg.KeyFile != "" {
+		keys, err := seal.Load(cfg.KeyFile)
+		if err != nil {
+			return nil, fmt.Errorf("--kek-file: %w", err)
+		}
+		return keys, nil
+	}
+	path := filepath.Join(cfg.DataDir, "kek")
+	if err := seal.MakeFile(path); err != nil {
+		return nil, err
+	}
+	return seal.Load(path)
+}
+
 func (m *Mesh) startBus(creds *pki.Credentials) error {
 	var err error
 	m.nats, err = natsd.Start(natsd.Config{Dir: filepath.Join(m.cfg.DataDir, "nats"), Listen: m.cfg.NATSListen, TLS: creds.Server()})
@@ -143,7 +168,7 @@ func (m *Mesh) startBus(creds *pki.Credentials) error {
 	return err
 }
 
-func (m *Mesh) startServices(creds *pki.Credentials, registry prometheus.Registerer) error {
+func (m *Mesh) startServices(creds *pki.Credentials, keys *seal.Keys, registry prometheus.Registerer) error {
 	policy := pki.Policy{}
 	for _, p := range []pki.Policy{scheduler.Policy(), coordinator.Policy(), query.Policy(), health.Policy()} {
 		maps.Copy(policy, p)
@@ -171,7 +196,7 @@ func (m *Mesh) startServices(creds *pki.Credentials, registry prometheus.Registe
 		},
 		Log: m.cfg.Log,
 	})
-	coord, err := coordinator.Build(env, coordinator.Options{Scheduler: self, Replicas: 1, Instance: "mesh"})
+	coord, err := coordinator.Build(env, coordinator.Options{Scheduler: self, Replicas: 1, Instance: "mesh", Keys: keys})
 	if err != nil {
 		return err
 	}

@@ -2,6 +2,7 @@ package mesh
 
 import (
 	"context"
+	"errors"
 	"io"
 	"log/slog"
 	"net/http"
@@ -14,6 +15,7 @@ import (
 	"github.com/nats-io/nats.go"
 
 	"github.com/holdfast-lb/holdfast/services/kit/pki"
+	"github.com/holdfast-lb/holdfast/services/kit/seal"
 )
 
 func start(t *testing.T, dir, seed string) (*Mesh, func()) {
@@ -119,6 +121,46 @@ func TestEverythingIsReachedThroughOneProcessAndKeptOverARestart(t *testing.T) {
 	stop()
 }
 
+func TestTheKeyThatSealsTheStoreIsMadeOnceOutsideOfIt(t *testing.T) {
+	dir := t.TempDir()
+	keyFile := filepath.Join(dir, "kek")
+	_, stop := start(t, dir, "")
+	stop()
+	made, err := os.ReadFile(keyFile)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if info, err := os.Stat(keyFile); err != nil || info.Mode() != 0o600 {
+		t.Errorf("%v %v", info.Mode(), err)
+	}
+	lead := func() {
+		t.Helper()
+		m, stop := start(t, dir, "")
+		until(t, "the coordinator leads", func() bool { code, _ := get(t, m, "/v1/nodes", true); return code == 200 })
+		stop()
+	}
+	lead()
+	if again, err := os.ReadFile(keyFile); err != nil || string(again) != string(made) {
+		t.Errorf("the key file was written again: %v", err)
+	}
+
+	// Another key does not open the store, and the process says so and ends.
+	if err := os.Remove(keyFile); err != nil {
+		t.Fatal(err)
+	}
+	m, err := New(Config{DataDir: dir, Listen: "127.0.0.1:0", NATSListen: "127.0.0.1:0", HTTPListen: "127.0.0.1:0", Log: slog.New(slog.DiscardHandler)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := m.Run(t.Context()); !errors.Is(err, seal.ErrOtherKey) {
+		t.Errorf("with another key: %v", err)
+	}
+	if err := os.WriteFile(keyFile, made, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	lead()
+}
+
 func TestADataPlanesCertificateReachesTheBus(t *testing.T) {
 	dir := t.TempDir()
 	m, _ := start(t, dir, "")
@@ -161,9 +203,16 @@ func TestNewRefuses(t *testing.T) {
 		return Config{DataDir: t.TempDir(), Listen: "127.0.0.1:0", NATSListen: "127.0.0.1:0", HTTPListen: "127.0.0.1:0", Log: slog.New(slog.DiscardHandler)}
 	}
 	for name, edit := range map[string]func(*Config){
-		"a data folder that is a file":   func(c *Config) { c.DataDir = file },
-		"a seed that is not there":       func(c *Config) { c.Seed = file + "x" },
-		"a seed that is not understood":  func(c *Config) { c.Seed = file },
+		"a data folder that is a file":  func(c *Config) { c.DataDir = file },
+		"a seed that is not there":      func(c *Config) { c.Seed = file + "x" },
+		"a seed that is not understood": func(c *Config) { c.Seed = file },
+		"a key file that is not there":  func(c *Config) { c.KeyFile = file + "x" },
+		"a key file without a key":      func(c *Config) { c.KeyFile = file },
+		"a key file that others read": func(c *Config) {
+			if err := os.WriteFile(filepath.Join(c.DataDir, "kek"), []byte(strings.Repeat("17", 32)), 0o644); err != nil {
+				t.Fatal(err)
+			}
+		},
 		"an address of another machine":  func(c *Config) { c.Listen = "192.0.2.1:0" },
 		"no REST address":                func(c *Config) { c.HTTPListen = "x" },
 		"no metrics address":             func(c *Config) { c.MetricsListen = "x" },

@@ -54,7 +54,7 @@ func (a *AddressPools) GetAddressPool(_ context.Context, r *schedulerv1.GetAddre
 // ListAddressPools lists a page.
 func (a *AddressPools) ListAddressPools(_ context.Context, r *schedulerv1.ListAddressPoolsRequest) (*schedulerv1.ListAddressPoolsResponse, error) {
 	const scope = "ListAddressPools"
-	size, after, err := pageOf(scope, r)
+	size, after, err := page.Of(scope, r)
 	if err != nil {
 		return nil, err
 	}

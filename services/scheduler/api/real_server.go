@@ -72,7 +72,7 @@ func (a *RealServers) ListRealServers(_ context.Context, r *schedulerv1.ListReal
 		return nil, err
 	}
 	scope := "ListRealServers " + parent[0]
-	size, after, err := pageOf(scope, r)
+	size, after, err := page.Of(scope, r)
 	if err != nil {
 		return nil, err
 	}

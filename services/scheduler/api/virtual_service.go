@@ -69,7 +69,7 @@ func (a *VirtualServices) GetVirtualService(_ context.Context, r *schedulerv1.Ge
 // ListVirtualServices lists a page.
 func (a *VirtualServices) ListVirtualServices(_ context.Context, r *schedulerv1.ListVirtualServicesRequest) (*schedulerv1.ListVirtualServicesResponse, error) {
 	const scope = "ListVirtualServices"
-	size, after, err := pageOf(scope, r)
+	size, after, err := page.Of(scope, r)
 	if err != nil {
 		return nil, err
 	}
@@ -137,16 +137,4 @@ func (a *VirtualServices) DeleteVirtualService(ctx context.Context, r *scheduler
 		return nil, err
 	}
 	return &emptypb.Empty{}, nil
-}
-
-// pageOf reads the paging fields of a list request.
-func pageOf(scope string, r interface {
-	GetPageSize() int32
-	GetPageToken() string
-}) (size int, after string, err error) {
-	if size, err = page.Size(r.GetPageSize()); err != nil {
-		return 0, "", err
-	}
-	after, err = page.Position(scope, r.GetPageToken())
-	return size, after, err
 }

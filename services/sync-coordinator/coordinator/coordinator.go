@@ -22,6 +22,7 @@ import (
 	dpdv1 "github.com/holdfast-lb/holdfast/proto/gen/holdfast/dpd/v1"
 	syncv1 "github.com/holdfast-lb/holdfast/proto/gen/holdfast/sync/v1"
 	"github.com/holdfast-lb/holdfast/services/kit/apierr"
+	"github.com/holdfast-lb/holdfast/services/kit/seal"
 	"github.com/holdfast-lb/holdfast/services/kit/watch"
 	"github.com/holdfast-lb/holdfast/services/sync-coordinator/membership"
 )
@@ -91,7 +92,9 @@ type Deps struct {
 	// Dial makes a client connection to a node's data plane that connects when it is used.
 	Dial func(node, address string, opts ...grpc.DialOption) (*grpc.ClientConn, error)
 	// Pools reads the pools that the scheduler keeps.
-	Pools   func(ctx context.Context) ([]membership.Pool, error)
+	Pools func(ctx context.Context) ([]membership.Pool, error)
+	// Keys seal what is secret in the store. All replicas have the same.
+	Keys    *seal.Keys
 	Log     *slog.Logger
 	Metrics prometheus.Registerer // may be nil
 }
@@ -108,6 +111,7 @@ type Coordinator struct {
 	serving func(bool)           // nil without a health service; set by Register
 	hub     watch.Hub[*syncv1.WatchMembershipResponse]
 	clock   func() int64
+	sealed  atomic.Bool // see store
 	closers []io.Closer // connections that Build made, for the end of Run
 }
 
@@ -115,8 +119,8 @@ type Coordinator struct {
 func New(cfg Config, deps Deps) (*Coordinator, error) {
 	cfg.defaults()
 	switch {
-	case deps.NATS == nil, deps.Dial == nil, deps.Pools == nil, deps.Log == nil:
-		return nil, errors.New("coordinator: NATS, Dial, Pools and Log are needed")
+	case deps.NATS == nil, deps.Dial == nil, deps.Pools == nil, deps.Keys == nil, deps.Log == nil:
+		return nil, errors.New("coordinator: NATS, Dial, Pools, Keys and Log are needed")
 	case cfg.LeaseTTL%time.Second != 0:
 		return nil, fmt.Errorf("coordinator: lease of %v is not whole seconds", cfg.LeaseTTL)
 	}
@@ -151,7 +155,7 @@ func (c *Coordinator) tellHealth(ctx context.Context) {
 	}
 }
 
-// Run leads whenever it can get the lease, until ctx ends.
+// Run leads whenever it can get the lease, until ctx ends or it meets a stored state that it can't use.
 func (c *Coordinator) Run(ctx context.Context) error {
 	defer func() {
 		c.hub.Close()
@@ -159,14 +163,18 @@ func (c *Coordinator) Run(ctx context.Context) error {
 			_ = x.Close()
 		}
 	}()
+	ctx, cancel := context.WithCancel(ctx)
 	told := make(chan struct{})
 	go func() {
 		defer close(told)
 		c.tellHealth(ctx)
 	}()
-	defer func() { <-told }()
+	defer func() { cancel(); <-told }()
 	for ctx.Err() == nil {
 		err := c.campaign(ctx)
+		if errors.Is(err, errUnreadable) {
+			return err
+		}
 		if err != nil && ctx.Err() == nil {
 			c.log.Warn("term ended", "error", err)
 			c.metrics.terms.Inc()
@@ -181,8 +189,12 @@ func (c *Coordinator) Run(ctx context.Context) error {
 
 // campaign waits for the lease and leads until it is lost.
 func (c *Coordinator) campaign(ctx context.Context) error {
-	st, err := openStore(ctx, c.deps.NATS, c.cfg)
+	st, err := openStore(ctx, c.deps.NATS, c.cfg, c.deps.Keys, &c.sealed)
 	if err != nil {
+		return err
+	}
+	// A replica that can't open the state must not take the lease from one that can.
+	if _, _, err := st.load(ctx); err != nil {
 		return err
 	}
 	l := newLease(st, c.cfg.Instance, c.cfg.LeaseTTL)

@@ -204,7 +204,7 @@ func TestAWriterThatLostItsPlaceStops(t *testing.T) {
 	// Someone else writes the state, as a second leader would; what this one writes in between comes before.
 	st := *c.term.Load().store
 	w.until("the other one writes", func() bool {
-		state, err := st.load(t.Context())
+		state, _, err := st.load(t.Context())
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -2,7 +2,7 @@ package coordinator
 
 import (
 	"context"
-	"crypto/tls"
+	"errors"
 	"flag"
 	"fmt"
 	"io"
@@ -15,6 +15,7 @@ import (
 	schedulerv1 "github.com/holdfast-lb/holdfast/proto/gen/holdfast/scheduler/v1"
 	"github.com/holdfast-lb/holdfast/services/kit"
 	"github.com/holdfast-lb/holdfast/services/kit/pki"
+	"github.com/holdfast-lb/holdfast/services/kit/seal"
 	"github.com/holdfast-lb/holdfast/services/sync-coordinator/membership"
 )
 
@@ -28,20 +29,32 @@ type Options struct {
 	Instance string
 	// KeyLifetime is the age at which the cluster key is changed; 0 means 24 h, negative never.
 	KeyLifetime time.Duration
+	// Keys seal what is secret in the store.
+	Keys *seal.Keys
 }
 
 // Process is the kind of process that runs the coordinator alone.
 func Process() kit.Process {
 	var o Options
+	var kek string
 	return kit.Process{
 		Flags: func(fs *flag.FlagSet) {
 			fs.StringVar(&o.Scheduler, "scheduler", "127.0.0.1:7301", "`host:port` of the scheduler")
 			fs.IntVar(&o.Replicas, "kv-replicas", 1, "`copies` of the key-value bucket, 1 to 5")
 			fs.DurationVar(&o.KeyLifetime, "key-lifetime", 24*time.Hour, "`age` at which the cluster key is changed; negative never")
+			fs.StringVar(&kek, "kek-file", "", "`file` of mode 0600 with the key that seals the cluster keys in the store, the same at all replicas: 64 hexadecimal digits; a second line may hold the former key")
 			fs.StringVar(&o.Instance, "instance", "", "`name` of this replica in the leader's lease; empty makes one up")
 		},
 		Policy: Policy(),
 		New: func(_ context.Context, env *kit.Env) (kit.Service, error) {
+			// Not made here: replicas that each made their own could not open each other's.
+			if kek == "" {
+				return nil, errors.New("coordinator: --kek-file is needed; (umask 077; openssl rand -hex 32 > FILE) makes one")
+			}
+			var err error
+			if o.Keys, err = seal.Load(kek); err != nil {
+				return nil, fmt.Errorf("coordinator: --kek-file: %w", err)
+			}
 			return Build(env, o)
 		},
 	}
@@ -74,8 +87,9 @@ func Build(env *kit.Env, o Options) (*Coordinator, error) {
 	c, err := New(Config{Replicas: o.Replicas, Instance: o.Instance, KeyLifetime: o.KeyLifetime}, Deps{
 		NATS: env.NATS,
 		Dial: func(node, address string, opts ...grpc.DialOption) (*grpc.ClientConn, error) {
-			return kit.Dial(address, dataplaneTLS(env, node), opts...)
+			return kit.Dial(address, env.ClientTLSOf(pki.Identity{Role: pki.RoleDataplane, Name: node}), opts...)
 		},
+		Keys:    o.Keys,
 		Pools:   func(ctx context.Context) ([]membership.Pool, error) { return readPools(ctx, pools) },
 		Log:     env.Log,
 		Metrics: env.Metrics,
@@ -86,29 +100,6 @@ func Build(env *kit.Env, o Options) (*Coordinator, error) {
 	}
 	c.closers = []io.Closer{scheduler}
 	return c, nil
-}
-
-// dataplaneTLS accepts the data plane of that name alone: another one at its address is not it.
-func dataplaneTLS(env *kit.Env, node string) *tls.Config {
-	cfg := env.ClientTLS(pki.RoleDataplane)
-	if cfg == nil {
-		return nil
-	}
-	verify := cfg.VerifyConnection
-	cfg.VerifyConnection = func(s tls.ConnectionState) error {
-		if err := verify(s); err != nil {
-			return err
-		}
-		id, err := pki.FromCertificate(s.PeerCertificates[0])
-		if err != nil {
-			return err
-		}
-		if id.Name != node {
-			return fmt.Errorf("coordinator: %s answers at the address of node %s", id, node)
-		}
-		return nil
-	}
-	return cfg
 }
 
 // readPools reads all pages of the scheduler's pools.

@@ -6,7 +6,11 @@ import (
 	"crypto/x509"
 	"encoding/pem"
 	"errors"
+	"flag"
+	"os"
+	"path/filepath"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -16,6 +20,7 @@ import (
 
 	schedulerv1 "github.com/holdfast-lb/holdfast/proto/gen/holdfast/scheduler/v1"
 	syncv1 "github.com/holdfast-lb/holdfast/proto/gen/holdfast/sync/v1"
+	"github.com/holdfast-lb/holdfast/services/kit"
 	"github.com/holdfast-lb/holdfast/services/kit/apierr"
 	"github.com/holdfast-lb/holdfast/services/kit/pki"
 	"github.com/holdfast-lb/holdfast/services/sync-coordinator/membership"
@@ -58,6 +63,36 @@ func TestPoolsAreReadFromEveryPage(t *testing.T) {
 		if _, err := readPools(t.Context(), poolPages{pages: map[string]*schedulerv1.ListAddressPoolsResponse{"": page}}); err == nil {
 			t.Errorf("%s: read", name)
 		}
+	}
+}
+
+func TestAProcessWithoutAKeyFileOfItsOwnDoesNotStart(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	wide := filepath.Join(dir, "wide")
+	if err := os.WriteFile(wide, []byte(strings.Repeat("17", 32)), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Chmod(wide, 0o644); err != nil {
+		t.Fatal(err)
+	}
+	for _, row := range []struct{ name, file, want string }{
+		{"none named", "", "openssl rand"},
+		{"one that is not there", filepath.Join(dir, "kek"), filepath.Join(dir, "kek")},
+		{"one that others read", wide, "0644"},
+	} {
+		p := Process()
+		fs := flag.NewFlagSet("test", flag.ContinueOnError)
+		p.Flags(fs)
+		if err := fs.Parse([]string{"--kek-file", row.file}); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := p.New(t.Context(), &kit.Env{}); err == nil || !strings.Contains(err.Error(), "--kek-file") || !strings.Contains(err.Error(), row.want) {
+			t.Errorf("%s: %v", row.name, err)
+		}
+	}
+	if left, _ := os.ReadDir(dir); len(left) != 1 {
+		t.Errorf("made: %v", left)
 	}
 }
 

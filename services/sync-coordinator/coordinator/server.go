@@ -104,11 +104,7 @@ func ownName(ctx context.Context, node string) error {
 // ListNodes lists all nodes by name.
 func (c *Coordinator) ListNodes(ctx context.Context, r *syncv1.ListNodesRequest) (*syncv1.ListNodesResponse, error) {
 	const scope = "nodes"
-	size, err := page.Size(r.GetPageSize())
-	if err != nil {
-		return nil, err
-	}
-	after, err := page.Position(scope, r.GetPageToken())
+	size, after, err := page.Of(scope, r)
 	if err != nil {
 		return nil, err
 	}
@@ -209,11 +205,7 @@ func (c *Coordinator) operate(ctx context.Context, verb, name string, check bool
 // ListOperations lists operations, newest first.
 func (c *Coordinator) ListOperations(ctx context.Context, r *syncv1.ListOperationsRequest) (*syncv1.ListOperationsResponse, error) {
 	const scope = "operations"
-	size, err := page.Size(r.GetPageSize())
-	if err != nil {
-		return nil, err
-	}
-	after, err := page.Position(scope, r.GetPageToken())
+	size, after, err := page.Of(scope, r)
 	if err != nil {
 		return nil, err
 	}

@@ -5,15 +5,17 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"sync/atomic"
 	"time"
 
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
+	"github.com/holdfast-lb/holdfast/services/kit/seal"
 	"github.com/holdfast-lb/holdfast/services/sync-coordinator/membership"
 )
 
-// Names in the bucket. It holds the cluster keys: whoever may read it may read and forge sync datagrams.
+// Names in the bucket. The cluster keys in it are sealed, see record; what else is in it anyone may read.
 const (
 	bucket        = "membership"
 	keyState      = "state"
@@ -25,11 +27,13 @@ const (
 type store struct {
 	js       jetstream.JetStream
 	kv       jetstream.KeyValue
+	keys     *seal.Keys
+	sealed   *atomic.Bool // the state was sealed once in this process's life: it is never read in clear again
 	timeout  time.Duration
 	revision uint64
 }
 
-func openStore(ctx context.Context, nc *nats.Conn, cfg Config) (*store, error) {
+func openStore(ctx context.Context, nc *nats.Conn, cfg Config, keys *seal.Keys, sealed *atomic.Bool) (*store, error) {
 	ctx, cancel := context.WithTimeout(ctx, cfg.StoreTimeout)
 	defer cancel()
 	js, err := jetstream.New(nc)
@@ -46,34 +50,41 @@ func openStore(ctx context.Context, nc *nats.Conn, cfg Config) (*store, error) {
 	if err != nil {
 		return nil, fmt.Errorf("open the bucket %q: %w", bucket, err)
 	}
-	return &store{js: js, kv: kv, timeout: cfg.StoreTimeout}, nil
+	return &store{js: js, kv: kv, keys: keys, sealed: sealed, timeout: cfg.StoreTimeout}, nil
 }
 
 // load reads the state; none at all is the zero State.
-func (s *store) load(ctx context.Context) (membership.State, error) {
+func (s *store) load(ctx context.Context) (membership.State, laid, error) {
 	ctx, cancel := context.WithTimeout(ctx, s.timeout)
 	defer cancel()
-	var st membership.State
 	e, err := s.kv.Get(ctx, keyState)
 	if errors.Is(err, jetstream.ErrKeyNotFound) {
 		s.revision = 0
-		return st, nil
+		return membership.State{}, laidNowhere, nil
 	}
 	if err != nil {
-		return st, fmt.Errorf("read the state: %w", err)
+		return membership.State{}, laidNowhere, fmt.Errorf("read the state: %w", err)
 	}
-	if err := json.Unmarshal(e.Value(), &st); err != nil {
-		return st, fmt.Errorf("read the state of revision %d: %w", e.Revision(), err)
+	st, how, err := decode(e.Value(), s.keys)
+	if err == nil && how == laidClear && s.sealed.Load() {
+		// No version stores it so after it was sealed: someone else wrote it, with keys that he knows.
+		err = fmt.Errorf("%w: its keys lie in clear, and were sealed before", errUnreadable)
+	}
+	if err != nil {
+		return membership.State{}, laidNowhere, fmt.Errorf("read the state of revision %d: %w", e.Revision(), err)
+	}
+	if how != laidClear {
+		s.sealed.Store(true)
 	}
 	s.revision = e.Revision()
-	return st, nil
+	return st, how, nil
 }
 
 // save writes the state if nobody else wrote since this term read or wrote it.
 func (s *store) save(ctx context.Context, st *membership.State) error {
-	data, err := json.Marshal(st)
+	data, err := encode(st, s.keys)
 	if err != nil {
-		return fmt.Errorf("encode the state: %w", err)
+		return err
 	}
 	ctx, cancel := context.WithTimeout(ctx, s.timeout)
 	defer cancel()
@@ -85,6 +96,7 @@ func (s *store) save(ctx context.Context, st *membership.State) error {
 	if err != nil {
 		return fmt.Errorf("write the state: %w", err)
 	}
+	s.sealed.Store(true)
 	return nil
 }
 

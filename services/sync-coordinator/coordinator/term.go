@@ -11,12 +11,16 @@ import (
 
 	dpdv1 "github.com/holdfast-lb/holdfast/proto/gen/holdfast/dpd/v1"
 	syncv1 "github.com/holdfast-lb/holdfast/proto/gen/holdfast/sync/v1"
+	"github.com/holdfast-lb/holdfast/services/kit"
 	"github.com/holdfast-lb/holdfast/services/kit/apierr"
 	"github.com/holdfast-lb/holdfast/services/sync-coordinator/membership"
 )
 
 // inboxDepth is the number of events that may wait for the term's goroutine before their senders wait too.
 const inboxDepth = 256
+
+// longAgo is when a key counts as made that is to be changed, unix milliseconds; 0 would mean not known.
+const longAgo = 1
 
 // term is one time of leading. Its fields belong to its goroutine, except where said.
 type term struct {
@@ -43,9 +47,14 @@ type event struct {
 
 // newTerm reads what is stored and asks the members which view they run, so that this term begins above all of them.
 func newTerm(ctx context.Context, c *Coordinator, st *store) (*term, error) {
-	stored, err := st.load(ctx)
+	stored, how, err := st.load(ctx)
 	if err != nil {
 		return nil, err
+	}
+	if how == laidClear {
+		// Sealing it now takes it out of no backup and no block of the store that is not overwritten yet, so the cluster key
+		// counts as old and is changed at once, in the three steps that lose nothing.
+		stored.Keys.Since = longAgo
 	}
 	ops, err := st.loadOperations(ctx)
 	if err != nil {
@@ -63,8 +72,15 @@ func newTerm(ctx context.Context, c *Coordinator, st *store) (*term, error) {
 		ended:  make(chan struct{}),
 	}
 	t.m = membership.New(c.cfg.Rules, stored, c.highestView(ctx, &stored), keys)
+	// A term always begins with a write, so whatever lay otherwise is sealed under the first key from here on.
 	if err := t.commit(ctx); err != nil {
 		return nil, err
+	}
+	switch how {
+	case laidClear:
+		c.log.Warn("keys lay in clear in the store; they are sealed now", "key", c.deps.Keys.ID(), "cluster_key_is_changed", c.cfg.KeyLifetime > 0)
+	case laidStale:
+		c.log.Info("keys are sealed under the first key of the file now; the second is not needed any more", "key", c.deps.Keys.ID())
 	}
 	return t, nil
 }
@@ -303,27 +319,20 @@ func (t *term) report(now int64, l *link, s *dpdv1.SyncStatus) {
 }
 
 func (t *term) readPools(ctx context.Context) {
-	failed := false
-	for {
-		ctx1, cancel := context.WithTimeout(ctx, callTimeout)
-		pools, err := t.c.deps.Pools(ctx1)
-		cancel()
-		if err == nil {
-			t.post(ctx, func(t *term, now int64) {
-				if err := t.m.SetPools(now, pools); err != nil {
-					t.c.log.Warn("pools refused", "error", err)
-				}
-			})
-		} else if !failed && ctx.Err() == nil {
-			t.c.log.Warn("pools not read; the ones known stay in force", "error", err)
+	kit.Again(ctx, t.c.cfg.PoolPoll, func(ctx context.Context) error {
+		limited, cancel := context.WithTimeout(ctx, callTimeout)
+		defer cancel()
+		pools, err := t.c.deps.Pools(limited)
+		if err != nil {
+			return err
 		}
-		failed = err != nil
-		select {
-		case <-ctx.Done():
-			return
-		case <-time.After(t.c.cfg.PoolPoll):
-		}
-	}
+		t.post(ctx, func(t *term, now int64) {
+			if err := t.m.SetPools(now, pools); err != nil {
+				t.c.log.Warn("pools refused", "error", err)
+			}
+		})
+		return nil
+	}, func(err error) { t.c.log.Warn("pools not read; the ones known stay in force", "error", err) })
 }
 
 func (t *term) nodeProto(now int64, n *membership.Node) *syncv1.Node {

@@ -22,6 +22,7 @@ import (
 	syncv1 "github.com/holdfast-lb/holdfast/proto/gen/holdfast/sync/v1"
 	"github.com/holdfast-lb/holdfast/services/kit"
 	"github.com/holdfast-lb/holdfast/services/kit/natsd"
+	"github.com/holdfast-lb/holdfast/services/kit/seal"
 	"github.com/holdfast-lb/holdfast/services/sync-coordinator/membership"
 )
 
@@ -29,6 +30,8 @@ import (
 type world struct {
 	t      *testing.T
 	nats   *natsd.Server
+	dir    string     // of the server
+	keys   *seal.Keys // of the replicas that start
 	mu     sync.Mutex
 	planes map[string]*plane
 	pools  []membership.Pool
@@ -36,12 +39,13 @@ type world struct {
 
 func newWorld(t *testing.T) *world {
 	t.Helper()
-	s, err := natsd.Start(natsd.Config{Dir: t.TempDir()})
+	dir := t.TempDir()
+	s, err := natsd.Start(natsd.Config{Dir: dir})
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(s.Close)
-	return &world{t: t, nats: s, planes: map[string]*plane{}, pools: []membership.Pool{
+	return &world{t: t, nats: s, dir: dir, keys: sealKeys(t, 1), planes: map[string]*plane{}, pools: []membership.Pool{
 		{Name: "laddr", Kind: membership.PoolLaddr, BlockSize: 1, Prefixes: []netip.Prefix{netip.MustParsePrefix("10.0.7.0/29")}},
 		{Name: "sip", Kind: membership.PoolSip, Prefixes: []netip.Prefix{netip.MustParsePrefix("10.0.9.0/28")}},
 	}}
@@ -57,12 +61,32 @@ func (w *world) start(instance string) *replica { return w.startWith(Config{Inst
 
 func (w *world) startWith(cfg Config) *replica {
 	w.t.Helper()
+	c, run := w.build(cfg, w.log())
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		if err := run(ctx); err != nil {
+			w.t.Errorf("Run: %v", err)
+		}
+	}()
+	stop := sync.OnceFunc(func() {
+		cancel()
+		<-done
+	})
+	w.t.Cleanup(stop)
+	return &replica{c, stop}
+}
+
+// build makes a replica with a connection of its own, which the end of run closes.
+func (w *world) build(cfg Config, log io.Writer) (c *Coordinator, run func(context.Context) error) {
+	w.t.Helper()
 	cfg.PoolPoll = 50 * time.Millisecond
 	nc, err := nats.Connect(w.nats.URL(), nats.MaxReconnects(-1), nats.ReconnectWait(20*time.Millisecond))
 	if err != nil {
 		w.t.Fatal(err)
 	}
-	c, err := New(cfg, Deps{
+	c, err = New(cfg, Deps{
 		NATS: nc,
 		Dial: func(_, address string, opts ...grpc.DialOption) (*grpc.ClientConn, error) {
 			return kit.Dial(address, nil, opts...)
@@ -72,26 +96,16 @@ func (w *world) startWith(cfg Config) *replica {
 			defer w.mu.Unlock()
 			return w.pools, nil
 		},
-		Log: slog.New(slog.NewTextHandler(w.log(), &slog.HandlerOptions{Level: slog.LevelDebug})),
+		Keys: w.keys,
+		Log:  slog.New(slog.NewTextHandler(log, &slog.HandlerOptions{Level: slog.LevelDebug})),
 	})
 	if err != nil {
 		w.t.Fatal(err)
 	}
-	ctx, cancel := context.WithCancel(context.Background())
-	done := make(chan struct{})
-	go func() {
-		defer close(done)
-		if err := c.Run(ctx); err != nil {
-			w.t.Errorf("Run: %v", err)
-		}
-	}()
-	stop := sync.OnceFunc(func() {
-		cancel()
-		<-done
-		nc.Close()
-	})
-	w.t.Cleanup(stop)
-	return &replica{c, stop}
+	return c, func(ctx context.Context) error {
+		defer nc.Close()
+		return c.Run(ctx)
+	}
 }
 
 func (w *world) log() io.Writer {

@@ -50,7 +50,7 @@ type DataplaneServiceClient interface {
 	// (STALE_VIEW), another life than the node's own with FAILED_PRECONDITION (WRONG_LIFE).
 	ApplyMembership(ctx context.Context, in *ApplyMembershipRequest, opts ...grpc.CallOption) (*ApplyMembershipResponse, error)
 	// ApplyKeys replaces the cluster keys. The generation in force again is a no-op; a lower one fails with
-	// FAILED_PRECONDITION (STALE_KEYS).
+	// FAILED_PRECONDITION (STALE_KEYS), another RSS key than the one in force with FAILED_PRECONDITION (RSS_KEY_CHANGED).
 	ApplyKeys(ctx context.Context, in *ApplyKeysRequest, opts ...grpc.CallOption) (*ApplyKeysResponse, error)
 	// ListSessions streams matching sessions in cluster-hash order, in chunks that don't disturb packets. It is no
 	// snapshot: sessions that come or go meanwhile may be missed or seen.
@@ -226,7 +226,7 @@ type DataplaneServiceServer interface {
 	// (STALE_VIEW), another life than the node's own with FAILED_PRECONDITION (WRONG_LIFE).
 	ApplyMembership(context.Context, *ApplyMembershipRequest) (*ApplyMembershipResponse, error)
 	// ApplyKeys replaces the cluster keys. The generation in force again is a no-op; a lower one fails with
-	// FAILED_PRECONDITION (STALE_KEYS).
+	// FAILED_PRECONDITION (STALE_KEYS), another RSS key than the one in force with FAILED_PRECONDITION (RSS_KEY_CHANGED).
 	ApplyKeys(context.Context, *ApplyKeysRequest) (*ApplyKeysResponse, error)
 	// ListSessions streams matching sessions in cluster-hash order, in chunks that don't disturb packets. It is no
 	// snapshot: sessions that come or go meanwhile may be missed or seen.
