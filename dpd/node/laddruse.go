@@ -19,6 +19,15 @@ const (
 	maxRelayed = 1024
 )
 
+// countUse looks at what is held of blocks, here and at the peers that tell it.
+func (n *Node) countUse(ctx context.Context) {
+	blocks, counted := n.blockUse(ctx)
+	relayed, heard := n.relayed(ctx)
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.seen.blocks, n.seen.counted, n.seen.relayed, n.seen.heard = blocks, counted, relayed, heard
+}
+
 // fate is the life whose sessions a block waits for, and for how long it has been fenced here. Zero: it waits for none.
 type fate struct {
 	life   flow.Node

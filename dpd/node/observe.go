@@ -69,12 +69,10 @@ func (n *Node) count(ctx context.Context) {
 	if err != nil {
 		return
 	}
-	blocks, counted := n.blockUse(ctx)
-	relayed, heard := n.relayed(ctx)
+	n.countUse(ctx)
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	n.seen.owned, n.seen.held = owned, held
-	n.seen.blocks, n.seen.counted, n.seen.relayed, n.seen.heard = blocks, counted, relayed, heard
 	n.seen.backends = n.seen.backends[:0:0]
 	for _, b := range signals {
 		n.seen.backends = append(n.seen.backends, *b)
