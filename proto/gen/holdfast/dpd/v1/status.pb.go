@@ -872,7 +872,7 @@ type SyncStatus struct {
 	Bulk []*BulkProgress `protobuf:"bytes,7,rep,name=bulk,proto3" json:"bulk,omitempty"`
 	// Ready conditions, each type once.
 	ReadyConditions []*ReadyCondition `protobuf:"bytes,8,rep,name=ready_conditions,json=readyConditions,proto3" json:"ready_conditions,omitempty"`
-	// One entry per block of the view while any of them is free or waits to be; empty otherwise.
+	// One entry per block of the view while one of them is not allocatable or its holder is over; empty otherwise.
 	BlockUsage []*BlockUsage `protobuf:"bytes,9,rep,name=block_usage,json=blockUsage,proto3" json:"block_usage,omitempty"`
 	// One entry per fenced life of the view.
 	Fenced []*FencedAge `protobuf:"bytes,10,rep,name=fenced,proto3" json:"fenced,omitempty"`
