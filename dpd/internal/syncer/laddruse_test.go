@@ -135,6 +135,15 @@ func TestLaddrUseThatIsNotTold(t *testing.T) {
 			p.e[0].view(2, p.e[1].self)
 			p.e[1].view(2, p.e[0].self)
 		}},
+		{"to a peer of which a later life was heard", func(p *pair) {
+			n := newEnd(p.t, &p.now, flow.Node{ID: 2, Inc: 99}, 55, 0)
+			n.view(2, p.e[0].self)
+			n.Tick(p.now)
+			for _, d := range n.take() {
+				p.e[0].Datagram(p.now, from, d.b)
+			}
+			p.e[0].SetUses(p.now, one)
+		}},
 		{"of a block that the view does not have", func(p *pair) {
 			p.e[0].SetUses(p.now, []syncer.BlockUse{{Block: 2, Holder: gone}})
 			if p.e[0].Count[syncer.SyncUseUnknown] != 1 {
@@ -145,7 +154,7 @@ func TestLaddrUseThatIsNotTold(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) {
 			p := usePair(t, 1)
 			c.spy(p)
-			p.run(900)
+			p.run(1500)
 			if n := p.e[0].Count[syncer.SyncUseSent]; n != 0 || len(p.uses(1)) != 0 {
 				t.Errorf("%d told", n)
 			}
@@ -391,4 +400,16 @@ func TestFencedFor(t *testing.T) {
 	p.now += 1000
 	check("since a later life was heard 1 s ago", old, "1000 true")
 	check("the later life itself", young, "0 false")
+	p.e[1].view(3, nodeID(3))
+	p.e[1].view(4)
+	p.now += 2000
+	next := nodeID(3)
+	next.Inc++
+	n = newEnd(t, &p.now, next, 56, 0)
+	n.view(2, p.e[1].self)
+	n.Tick(p.now)
+	for _, d := range n.take() {
+		p.e[1].Datagram(p.now, from, d.b)
+	}
+	check("since its removal, although the very next life was heard since", nodeID(3), "2000 true")
 }

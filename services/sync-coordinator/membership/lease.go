@@ -114,7 +114,7 @@ func (m *Machine) done(now int64, n *Node, b *Block) bool {
 		return false
 	}
 	own, said := o.said(n, b)
-	if r, ok := o.relayed[b.ID]; ok && r.inc == n.Inc && now-r.made <= m.cfg.RelayFresh && (!said || r.made > own) {
+	if r, ok := o.relayed[b.ID]; ok && now-r.made <= m.cfg.RelayFresh && (!said || r.made > own) {
 		return r.doneWith(b, m.cfg.FenceSettle)
 	}
 	return m.speaks(now, n) && o.report.doneWith(b, m.cfg.FenceSettle)

@@ -15,9 +15,8 @@ type RelayedReport struct {
 	Age        int64 // since the member told it
 }
 
-// relayedUse is a RelayedReport as it is kept at its member.
+// relayedUse is a RelayedReport as it is kept at the present life of its member.
 type relayedUse struct {
-	inc                 uint64
 	holder              uint32
 	holderInc           uint64
 	records, tombstones uint64
@@ -51,13 +50,13 @@ func (m *Machine) relay(now int64, r *Report) {
 			continue
 		}
 		o := m.observe(now, n.ID)
-		if had, ok := o.relayed[x.Block]; ok && had.inc == x.Inc && had.made >= now-x.Age {
+		if had, ok := o.relayed[x.Block]; ok && had.made >= now-x.Age {
 			m.relays.Known++
 			continue
 		}
 		m.relays.Used++
 		o.relayed[x.Block] = relayedUse{
-			inc: x.Inc, holder: x.Holder, holderInc: x.HolderInc, records: x.Records, tombstones: x.Tombstones, fenced: x.Fenced, made: now - x.Age,
+			holder: x.Holder, holderInc: x.HolderInc, records: x.Records, tombstones: x.Tombstones, fenced: x.Fenced, made: now - x.Age,
 		}
 	}
 }

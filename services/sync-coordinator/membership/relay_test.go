@@ -44,29 +44,30 @@ func TestABlockIsFreeByAWordThatCameByAPeer(t *testing.T) {
 		name string
 		spy  func(b *bed, r *RelayedReport)
 		free bool
+		kept bool
 	}{
-		{"nothing left, fenced for 9 s", func(*bed, *RelayedReport) {}, true},
-		{"fenced for 5 s", func(_ *bed, r *RelayedReport) { r.Fenced = 5000 }, true},
-		{"a later life of the holder fenced", func(_ *bed, r *RelayedReport) { r.HolderInc++ }, true},
-		{"told 2.9 s ago, after its own last word", func(_ *bed, r *RelayedReport) { r.Age = 2900 }, true},
-		{"its gRPC is back but silent for longer than counts", func(b *bed, _ *RelayedReport) { b.m.Control(b.now, 2, b.dp[2].Inc, true) }, true},
-		{"a tombstone left", func(_ *bed, r *RelayedReport) { r.Tombstones = 1 }, false},
-		{"a record left", func(_ *bed, r *RelayedReport) { r.Records = 1 }, false},
-		{"fenced for less than 5 s", func(_ *bed, r *RelayedReport) { r.Fenced = 4999 }, false},
-		{"not fenced", func(_ *bed, r *RelayedReport) { r.Fenced = 0 }, false},
-		{"a former life of the holder fenced", func(_ *bed, r *RelayedReport) { r.HolderInc-- }, false},
-		{"another holder", func(_ *bed, r *RelayedReport) { r.Holder = 1 }, false},
-		{"another block", func(_ *bed, r *RelayedReport) { r.Block-- }, false},
-		{"an unknown block", func(_ *bed, r *RelayedReport) { r.Block = 999 }, false},
-		{"an unknown member", func(_ *bed, r *RelayedReport) { r.Member = 9 }, false},
-		{"a member that is removed", func(b *bed, r *RelayedReport) { r.Member, r.Inc = 3, b.dp[3].Inc }, false},
-		{"an older life of the member", func(_ *bed, r *RelayedReport) { r.Inc-- }, false},
-		{"a later life of the member", func(_ *bed, r *RelayedReport) { r.Inc++ }, false},
-		{"the reporter about itself", func(b *bed, r *RelayedReport) { r.Member, r.Inc = 1, b.dp[1].Inc }, false},
-		{"older than its own last word, which names a tombstone", func(_ *bed, r *RelayedReport) { r.Age = 3001 }, false},
-		{"as old as its own last word", func(_ *bed, r *RelayedReport) { r.Age = 3000 }, false},
-		{"older than counts", func(_ *bed, r *RelayedReport) { r.Age = 10_001 }, false},
-		{"from the future", func(_ *bed, r *RelayedReport) { r.Age = -1 }, false},
+		{"nothing left, fenced for 9 s", func(*bed, *RelayedReport) {}, true, true},
+		{"fenced for 5 s", func(_ *bed, r *RelayedReport) { r.Fenced = 5000 }, true, true},
+		{"a later life of the holder fenced", func(_ *bed, r *RelayedReport) { r.HolderInc++ }, true, true},
+		{"told 2.9 s ago, after its own last word", func(_ *bed, r *RelayedReport) { r.Age = 2900 }, true, true},
+		{"its gRPC is back but silent for longer than counts", func(b *bed, _ *RelayedReport) { b.m.Control(b.now, 2, b.dp[2].Inc, true) }, true, true},
+		{"a tombstone left", func(_ *bed, r *RelayedReport) { r.Tombstones = 1 }, false, true},
+		{"a record left", func(_ *bed, r *RelayedReport) { r.Records = 1 }, false, true},
+		{"fenced for less than 5 s", func(_ *bed, r *RelayedReport) { r.Fenced = 4999 }, false, true},
+		{"not fenced", func(_ *bed, r *RelayedReport) { r.Fenced = 0 }, false, true},
+		{"a former life of the holder fenced", func(_ *bed, r *RelayedReport) { r.HolderInc-- }, false, true},
+		{"another holder", func(_ *bed, r *RelayedReport) { r.Holder = 1 }, false, true},
+		{"another block", func(_ *bed, r *RelayedReport) { r.Block-- }, false, false},
+		{"an unknown block", func(_ *bed, r *RelayedReport) { r.Block = 999 }, false, false},
+		{"an unknown member", func(_ *bed, r *RelayedReport) { r.Member = 9 }, false, false},
+		{"a member that is removed", func(b *bed, r *RelayedReport) { r.Member, r.Inc = 3, b.dp[3].Inc }, false, false},
+		{"an older life of the member", func(_ *bed, r *RelayedReport) { r.Inc-- }, false, false},
+		{"a later life of the member", func(_ *bed, r *RelayedReport) { r.Inc++ }, false, false},
+		{"the reporter about itself", func(b *bed, r *RelayedReport) { r.Member, r.Inc = 1, b.dp[1].Inc }, false, false},
+		{"older than its own last word, which names a tombstone", func(_ *bed, r *RelayedReport) { r.Age = 3001 }, false, true},
+		{"as old as its own last word", func(_ *bed, r *RelayedReport) { r.Age = 3000 }, false, true},
+		{"older than counts", func(_ *bed, r *RelayedReport) { r.Age = 10_001 }, false, false},
+		{"from the future", func(_ *bed, r *RelayedReport) { r.Age = -1 }, false, false},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			b, blk := lost(t)
@@ -76,6 +77,9 @@ func TestABlockIsFreeByAWordThatCameByAPeer(t *testing.T) {
 			b.say(1)
 			if free := b.block(3).Holder == 0; free != c.free {
 				t.Fatalf("free %v, want %v", free, c.free)
+			}
+			if r := b.m.Relays(); (r.Used == 1) != c.kept || r.Used+r.Unknown+r.Stale != 1 {
+				t.Errorf("kept %v, want %v: %+v", r.Used, c.kept, r)
 			}
 		})
 	}
