@@ -257,7 +257,13 @@ func (n *Node) tellView(ctx context.Context, m *control.Membership) error {
 	if !n.cfg.Sync.Enabled {
 		v.Members = slices.DeleteFunc(v.Members, func(p syncer.Member) bool { return p.Node != m.Self.Life })
 	}
-	if err := n.viewToSync(ctx, &v, addrs); err != nil {
+	var blocks []syncer.Block
+	for _, b := range m.Blocks {
+		if x, ok := syncer.MakeBlock(b.ID, b.Addrs); ok {
+			blocks = append(blocks, x)
+		}
+	}
+	if err := n.viewToSync(ctx, &v, blocks, addrs); err != nil {
 		return err
 	}
 	if err := n.each(ctx, func(w *worker.Worker) {
@@ -279,7 +285,7 @@ func common(self, peer [2]netip.Addr) netip.Addr {
 	return netip.Addr{}
 }
 
-func (n *Node) viewToSync(ctx context.Context, v *syncer.View, a syncloop.Addresses) error {
+func (n *Node) viewToSync(ctx context.Context, v *syncer.View, blocks []syncer.Block, a syncloop.Addresses) error {
 	var err error
 	fresh := false
 	if e := n.loop.Do(ctx, func(l *syncloop.Loop) {
@@ -299,6 +305,7 @@ func (n *Node) viewToSync(ctx context.Context, v *syncer.View, a syncloop.Addres
 			err = fmt.Errorf("%w: %d, the sync thread has a later one", control.ErrStaleView, v.Epoch)
 			return
 		}
+		l.Sync().SetBlocks(blocks)
 		l.SetAddresses(a)
 	}); e != nil {
 		return e

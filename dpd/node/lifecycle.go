@@ -145,6 +145,9 @@ type observation struct {
 	owned    uint64
 	held     uint64
 	blocks   []control.BlockUse
+	counted  time.Time // when the count of blocks began
+	relayed  []control.RelayedUse
+	heard    time.Time // when relayed was read
 	backends []control.Backend
 	pauses   uint64
 	hold     string // why the guard holds the routes back
@@ -209,7 +212,8 @@ func (n *Node) links(ctx context.Context, now time.Time, late bool) {
 	}
 	o.hold = n.holding()
 	before := n.seen
-	o.owned, o.held, o.blocks, o.backends, o.pauses = before.owned, before.held, before.blocks, before.backends, before.pauses
+	o.owned, o.held, o.backends, o.pauses = before.owned, before.held, before.backends, before.pauses
+	o.blocks, o.counted, o.relayed, o.heard = before.blocks, before.counted, before.relayed, before.heard
 	if o.late = before.late; late {
 		o.late = now
 	}

@@ -3,9 +3,7 @@ package node
 import (
 	"cmp"
 	"context"
-	"net/netip"
 	"slices"
-	"time"
 
 	"github.com/holdfast-lb/holdfast/dpd/internal/control"
 	"github.com/holdfast-lb/holdfast/dpd/internal/flow"
@@ -71,67 +69,14 @@ func (n *Node) count(ctx context.Context) {
 	if err != nil {
 		return
 	}
-	blocks := n.blockUse(ctx)
+	n.countUse(ctx)
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	n.seen.owned, n.seen.held, n.seen.blocks = owned, held, blocks
+	n.seen.owned, n.seen.held = owned, held
 	n.seen.backends = n.seen.backends[:0:0]
 	for _, b := range signals {
 		n.seen.backends = append(n.seen.backends, *b)
 	}
 	slices.SortFunc(n.seen.backends, func(a, b control.Backend) int { return cmp.Compare(a.Server, b.Server) })
 	n.repairing = repairing
-}
-
-// useShare bounds the passes of blockUse: each is followed by a pause of so many times its length.
-const useShare = 50
-
-// blockUse counts records and tombstones by block, when a block waits to be free: somebody held it who is no member now.
-// Blocks of members are in use anyway, and a pass over all tables for nothing would be a waste.
-func (n *Node) blockUse(ctx context.Context) []control.BlockUse {
-	n.mu.Lock()
-	blocks := slices.Clone(n.view.Blocks)
-	members := map[flow.Node]bool{}
-	for _, m := range n.view.Members {
-		members[m.Life] = true
-	}
-	before := n.seen.blocks
-	again := n.nextUse
-	n.mu.Unlock()
-	begun := time.Now()
-	if begun.Before(again) {
-		return before
-	}
-	defer func() {
-		n.mu.Lock()
-		n.nextUse = begun.Add(time.Since(begun) * useShare)
-		n.mu.Unlock()
-	}()
-	waiting := slices.ContainsFunc(blocks, func(b control.Block) bool { return !members[b.Holder] || !b.Allocatable })
-	if !waiting {
-		return nil
-	}
-	use := make([]control.BlockUse, len(blocks))
-	index := map[netip.Addr]int{}
-	for i, b := range blocks {
-		use[i].ID = b.ID
-		for _, a := range b.Addrs {
-			index[a] = i
-		}
-	}
-	for _, w := range n.workers {
-		if err := w.Scan(ctx, func(s *flow.Session) bool {
-			if i, ok := index[s.Reply.Dst().Addr()]; ok {
-				if s.Flags&flow.Tomb != 0 {
-					use[i].Tombstones++
-				} else {
-					use[i].Records++
-				}
-			}
-			return false // counted where it lies; nothing is copied
-		}, nil); err != nil {
-			return nil // no report is better than one that says "none" by mistake
-		}
-	}
-	return use
 }

@@ -63,9 +63,10 @@ func (n *Node) Status() control.Status {
 	defer n.mu.Unlock()
 	s := control.Status{
 		Self: n.life, State: n.state, View: n.view.View, Revision: n.config.Revision, KeyGeneration: n.keys.Generation,
-		Bulk: n.seen.bulk, Conditions: n.conditions(), Blocks: n.seen.blocks, Backends: n.seen.backends, Owned: n.seen.owned, Held: n.seen.held,
+		Bulk: n.seen.bulk, Conditions: n.conditions(), Backends: n.seen.backends, Owned: n.seen.owned, Held: n.seen.held,
 		DetectorLate: !n.seen.late.IsZero() && time.Since(n.seen.late) < lateCounts,
 	}
+	n.useStatus(&s)
 	for _, p := range n.seen.peers {
 		p.DigestEqual = p.Established && !n.repairing[p.Life] && !p.Desync
 		s.Peers = append(s.Peers, p)

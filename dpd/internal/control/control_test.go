@@ -148,6 +148,9 @@ func TestViewsAreCheckedBeforeAnythingChanges(t *testing.T) {
 		{"a block id twice", func(m *dpdv1.Membership) {
 			m.LaddrBlocks = append(m.LaddrBlocks, &dpdv1.LaddrBlock{Id: 1, Addresses: []string{"10.8.0.2"}})
 		}, "membership.laddr_blocks[1].id"},
+		{"a former holder without incarnation", func(m *dpdv1.Membership) {
+			m.LaddrBlocks[0].FormerHolder = &dpdv1.NodeLife{Id: 3}
+		}, "membership.laddr_blocks[0].former_holder.incarnation"},
 		{"a fenced life without incarnation", func(m *dpdv1.Membership) { m.Fenced[0].Incarnation = 0 }, "membership.fenced[0].incarnation"},
 	} {
 		t.Run(row.name, func(t *testing.T) {

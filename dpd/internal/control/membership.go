@@ -107,6 +107,9 @@ func (v *violations) blocks(in []*dpdv1.LaddrBlock) (out []Block) {
 		if h := p.GetHolder(); h != nil {
 			b.Holder = v.life(at+".holder", h)
 		}
+		if h := p.GetFormerHolder(); h != nil {
+			b.Former = v.life(at+".former_holder", h)
+		}
 		if n := len(p.GetAddresses()); n == 0 || n > maxBlockAddrs {
 			v.add(at+".addresses", "%d addresses, want 1 to %d", n, maxBlockAddrs)
 			continue

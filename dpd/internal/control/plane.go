@@ -119,6 +119,7 @@ type Block struct {
 	ID          uint32
 	Addrs       []netip.Addr
 	Holder      flow.Node // zero while free
+	Former      flow.Node // the dead life whose sessions the block waits for; zero for none
 	Epoch       uint64
 	Allocatable bool
 }

@@ -76,6 +76,18 @@ type BlockUse struct {
 	ID         uint32
 	Records    uint64
 	Tombstones uint64
+	AgeMS      uint64 // since the count began
+}
+
+// RelayedUse is what a member told this node of a block whose holder is gone.
+type RelayedUse struct {
+	Member     flow.Node
+	ID         uint32
+	Holder     flow.Node // the life that held the block
+	Records    uint64
+	Tombstones uint64
+	FencedMS   uint64 // from the member's fencing of the holder to its count; 0: it had not fenced it
+	AgeMS      uint64 // since it was told
 }
 
 // FencedAge says for how long this node has refused a life.
@@ -101,6 +113,7 @@ type Status struct {
 	Bulk          []Bulk
 	Conditions    []Condition
 	Blocks        []BlockUse
+	Relayed       []RelayedUse
 	Fenced        []FencedAge
 	DetectorLate  bool
 	Backends      []Backend

@@ -32,7 +32,13 @@ func statusProto(s *Status) *dpdv1.SyncStatus {
 		p.ReadyConditions = append(p.ReadyConditions, &dpdv1.ReadyCondition{Type: dpdv1.ReadyConditionType(c.Type), Met: c.Met, Detail: c.Detail})
 	}
 	for _, b := range s.Blocks {
-		p.BlockUsage = append(p.BlockUsage, &dpdv1.BlockUsage{BlockId: b.ID, Records: b.Records, Tombstones: b.Tombstones})
+		p.BlockUsage = append(p.BlockUsage, &dpdv1.BlockUsage{BlockId: b.ID, Records: b.Records, Tombstones: b.Tombstones, AgeMs: b.AgeMS})
+	}
+	for _, b := range s.Relayed {
+		p.RelayedBlockUsage = append(p.RelayedBlockUsage, &dpdv1.RelayedBlockUsage{
+			Member: apiform.Life(b.Member), BlockId: b.ID, Holder: apiform.Life(b.Holder), Records: b.Records, Tombstones: b.Tombstones,
+			FencedMs: b.FencedMS, AgeMs: b.AgeMS,
+		})
 	}
 	for _, f := range s.Fenced {
 		p.Fenced = append(p.Fenced, &dpdv1.FencedAge{Life: apiform.Life(f.Life), AgeMs: f.AgeMS})

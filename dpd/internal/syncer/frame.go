@@ -72,6 +72,7 @@ func (p *peer) authentic(h *syncwire.Header, tlvs []byte) {
 	for i := range f.Gaps {
 		p.gap(&f.Gaps[i])
 	}
+	p.told(f, age)
 	if f.Has(syncwire.KindBulkBegin) {
 		p.stock.begun(&f.BulkBegin)
 	}

@@ -43,6 +43,8 @@ type peer struct {
 	stock     stock
 	seqs      []uint64 // by shard: highest Seq received by the peer
 	stat      PeerStatus
+	uses      []heardUse // by block id
+	turn      int        // the next of the uses to tell
 }
 
 func newPeer(y *Sync, n flow.Node) *peer {
@@ -160,6 +162,7 @@ func (p *peer) tick() {
 		p.probe.next = now + probeTime
 		p.sendProbe()
 		p.stock.repeat(p)
+		p.forgetUses()
 	}
 }
 

@@ -36,7 +36,8 @@ type SyncConfig struct {
 // fenced is the least incarnation of a node that is heard.
 type fenced struct {
 	flow.Node
-	removed bool // the one below was removed from the view; no higher one was heard yet
+	removed bool  // the one below was removed from the view; no higher one was heard yet
+	at      int64 // since when
 }
 
 // ErrConfig: a SyncConfig that can't be used.
@@ -61,7 +62,8 @@ type Sync struct {
 	stable, floor []int64 // by shard
 	state         uint8
 	owed          []bool // by shard: a ring was full, it must hear DeliverDesync
-	frozen        int64  // since when this node waits for a sign of life after it stood still; 0: it doesn't
+	use           uses
+	frozen        int64 // since when this node waits for a sign of life after it stood still; 0: it doesn't
 	isFenced      bool
 
 	d     Delivery // scratch
@@ -101,6 +103,7 @@ func (y *Sync) SetView(now int64, v *View) bool {
 	y.epoch = v.Epoch
 	if v.Self != y.cfg.Self {
 		y.cfg.Self, y.born, y.peers, y.isFenced = v.Self, y.now, nil, false
+		y.use.tell = nil // counted by the former life
 	}
 	old := y.peers
 	for _, p := range old {
@@ -161,13 +164,17 @@ func (y *Sync) fenceBelow(n flow.Node, removed bool) bool {
 		if f.Inc > n.Inc || f.Inc == n.Inc && (removed || !f.removed) {
 			return false
 		}
-		*f = fenced{n, removed}
+		at := y.now
+		if f.Inc == n.Inc {
+			at = f.at
+		}
+		*f = fenced{n, removed, at}
 		return true
 	}
 	if len(y.fenced) == 4*MaxMembers {
 		y.fenced = slices.Delete(y.fenced, 0, 1)
 	}
-	y.fenced = append(y.fenced, fenced{n, removed})
+	y.fenced = append(y.fenced, fenced{n, removed, y.now})
 	return true
 }
 
@@ -263,6 +270,7 @@ func (y *Sync) Tick(now int64) {
 	for _, p := range y.peers {
 		p.tick()
 	}
+	y.tellUses()
 	y.Flush(now)
 }
 

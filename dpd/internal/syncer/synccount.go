@@ -32,6 +32,13 @@ const (
 	SyncHello                          // handshakes done
 	SyncSuspicions                     //
 	SyncReplies                        // answers limited by rate
+	SyncUseSent                        // LADDR_USE told to peers
+	SyncUseTaken                       // LADDR_USE of peers that were kept
+	SyncUseOld                         // LADDR_USE overtaken by a later one
+	SyncUseUnknown                     // LADDR_USE of a block that the view doesn't have
+	SyncUseBad                         // LADDR_USE that names no holder
+	SyncUseAged                        // LADDR_USE forgotten since the peer did not repeat it
+	SyncUseLeftOut                     // LADDR_USE or blocks for which there was no room
 	SyncReason                         // + syncwire.Reason
 	SyncVerdict     = SyncReason + SyncCounter(syncwire.NumReasons)
 	NumSyncCounters = SyncVerdict + SyncCounter(syncseal.NumVerdicts)
@@ -40,6 +47,7 @@ const (
 var syncCounterNames = [SyncReason]string{
 	"received", "sent", "sent_bytes", "not_member", "self", "old_inc", "new_inc", "not_believed", "limited", "stale", "ring_full",
 	"view_old", "fenced", "no_key", "invalid", "gap_asked", "gap_answered", "gap_overrun", "gap_lost", "hello", "suspicions", "replies_limited",
+	"laddr_use_sent", "laddr_use_taken", "laddr_use_old", "laddr_use_unknown", "laddr_use_bad", "laddr_use_aged", "laddr_use_left_out",
 }
 
 // String is the counter's name in metrics.

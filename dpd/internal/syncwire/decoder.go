@@ -4,10 +4,9 @@ import "encoding/binary"
 
 // Bounds of what one datagram may hold.
 const (
-	maxMessages  = MaxDatagram / recordMin
-	maxDigests   = 256
-	maxGaps      = 2 * NumLanes
-	maxLaddrUses = 64
+	maxMessages = MaxDatagram / recordMin
+	maxDigests  = 256
+	maxGaps     = 2 * NumLanes
 )
 
 // Frame is a decoded datagram, wholly validated. It belongs to its Decoder and holds until the next Decode.
@@ -40,7 +39,7 @@ type Decoder struct {
 	messages [maxMessages]Message
 	digests  [maxDigests]DigestSums
 	gaps     [maxGaps]Gap
-	uses     [maxLaddrUses]LaddrUse
+	uses     [LaddrUseMax]LaddrUse
 }
 
 // NewDecoder makes a decoder.
@@ -119,7 +118,7 @@ func (d *Decoder) tlv(k Kind, must bool, body []byte) Reason {
 		f.Gaps = f.Gaps[:len(f.Gaps)+1]
 		r.gap(&f.Gaps[len(f.Gaps)-1])
 	case KindLaddrUse:
-		if len(f.LaddrUses) == maxLaddrUses {
+		if len(f.LaddrUses) == LaddrUseMax {
 			return TooMany
 		}
 		f.LaddrUses = f.LaddrUses[:len(f.LaddrUses)+1]

@@ -125,6 +125,11 @@
 //	FENCED        fenced inc u64, by inc u64 (0: by removal), view u64, echo 16 B
 //	PAD           anything
 //
+// LADDR_USE tells each peer, once a second, what the sender holds of a block whose holder it has fenced or has not in its view, for
+// the coordinator to hear it from the peer when it doesn't reach the sender. The address is the lowest of the block, the length that of
+// the least prefix that covers all of it: a block that is a prefix goes by it. Fenced for is as of the count that the numbers are from.
+// A datagram holds the next blocks in turn; a round that doesn't hold all goes on with the rest.
+//
 // # Bounds
 //
 // A datagram is 1200 to 9000 bytes of UDP payload for a sender, and at most 9000 for a receiver, which gives at most 562 messages, 256

@@ -144,16 +144,19 @@ type Bulk struct {
 	Orphans    bool   // the records of the receiver's former incarnations are included
 }
 
+// LaddrUseMax bounds the LADDR_USE of one datagram.
+const LaddrUseMax = 64
+
 // LaddrUse reports what the sender holds of a block of local addresses, for its return after the death of its holder.
 type LaddrUse struct {
-	Addr       [2]uint64 // of the block, in the layout of a Key's IPv6 source; IPv4: in the upper half of Addr[0]
+	Addr       [2]uint64 // the lowest of the block, in the layout of a Key's IPv6 source; IPv4: in the upper half of Addr[0]
 	HolderInc  uint64    // the dead incarnation that held it
 	HolderID   uint32
 	Records    uint32 // with a local address of the block
 	Tombstones uint32
-	FencedFor  uint32 // milliseconds since the sender fenced that incarnation
+	FencedFor  uint32 // milliseconds from the sender's fencing of that incarnation to its count; 0: not fenced
 	Family     uint8  // 4 or 6
-	PrefixLen  uint8
+	PrefixLen  uint8  // of the least prefix that covers the block
 }
 
 // Fenced tells an incarnation that it was fenced: nothing it sends is taken any more.

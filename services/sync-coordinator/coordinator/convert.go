@@ -17,9 +17,10 @@ import (
 
 // Bounds on what one status of a data plane may hold, so that a broken one costs no memory.
 const (
-	maxPeers  = 4 * membership.MaxMembers
-	maxBlocks = 2 * membership.MaxBlocks
-	maxFenced = membership.MaxNodes
+	maxPeers   = 4 * membership.MaxMembers
+	maxBlocks  = 2 * membership.MaxBlocks
+	maxFenced  = membership.MaxNodes
+	maxRelayed = 4096
 )
 
 func life(id uint32, inc uint64) *dpdv1.NodeLife {
@@ -78,6 +79,8 @@ func blocksProto(s *membership.State) []*dpdv1.LaddrBlock {
 		}
 		if n := s.Node(b.Holder); b.Holder != 0 && n != nil && n.Member() && n.Inc == b.HolderInc {
 			p.Holder = life(b.Holder, b.HolderInc)
+		} else if b.Holder != 0 {
+			p.FormerHolder = life(b.Holder, b.HolderInc)
 		}
 		out = append(out, p)
 	}
@@ -101,7 +104,8 @@ func keysProto(k *membership.Keyring) *dpdv1.KeySet {
 
 // reportOf reads a data plane's status as the machine's word for it.
 func reportOf(s *dpdv1.SyncStatus) (membership.Report, error) {
-	if len(s.GetPeers()) > maxPeers || len(s.GetBulk()) > maxPeers || len(s.GetBlockUsage()) > maxBlocks || len(s.GetFenced()) > maxFenced {
+	if len(s.GetPeers()) > maxPeers || len(s.GetBulk()) > maxPeers || len(s.GetBlockUsage()) > maxBlocks || len(s.GetFenced()) > maxFenced ||
+		len(s.GetRelayedBlockUsage()) > maxRelayed {
 		return membership.Report{}, fmt.Errorf("status of node %d is larger than a cluster can be", s.GetSelf().GetId())
 	}
 	r := membership.Report{
@@ -124,14 +128,25 @@ func reportOf(s *dpdv1.SyncStatus) (membership.Report, error) {
 		})
 	}
 	for _, b := range s.GetBlockUsage() {
-		r.Blocks = append(r.Blocks, membership.BlockReport{ID: b.GetBlockId(), Records: b.GetRecords(), Tombstones: b.GetTombstones()})
+		r.Blocks = append(r.Blocks, membership.BlockReport{
+			ID: b.GetBlockId(), Records: b.GetRecords(), Tombstones: b.GetTombstones(), Age: millis(b.GetAgeMs()),
+		})
 	}
 	for _, f := range s.GetFenced() {
-		age := int64(min(f.GetAgeMs(), uint64(time.Hour/time.Millisecond)))
-		r.Fenced = append(r.Fenced, membership.FenceReport{ID: f.GetLife().GetId(), Inc: f.GetLife().GetIncarnation(), Age: age})
+		r.Fenced = append(r.Fenced, membership.FenceReport{ID: f.GetLife().GetId(), Inc: f.GetLife().GetIncarnation(), Age: millis(f.GetAgeMs())})
+	}
+	for _, b := range s.GetRelayedBlockUsage() {
+		r.Relayed = append(r.Relayed, membership.RelayedReport{
+			Member: b.GetMember().GetId(), Inc: b.GetMember().GetIncarnation(), Block: b.GetBlockId(), Holder: b.GetHolder().GetId(),
+			HolderInc: b.GetHolder().GetIncarnation(), Records: b.GetRecords(), Tombstones: b.GetTombstones(),
+			Fenced: millis(b.GetFencedMs()), Age: millis(b.GetAgeMs()),
+		})
 	}
 	return r, nil
 }
+
+// millis bounds a duration, so that sums of it can't overflow; nothing is judged by more than minutes.
+func millis(v uint64) int64 { return int64(min(v, uint64(time.Hour/time.Millisecond))) }
 
 // settled says whether the node itself sees nothing in the way of its admission.
 func settled(s *dpdv1.SyncStatus) bool {

@@ -247,6 +247,7 @@ func (c *Coordinator) do(ctx context.Context, fn func(t *term, now int64) error)
 type metrics struct {
 	leading, view, members prometheus.Gauge
 	terms, removals        prometheus.Counter
+	relayed                *prometheus.CounterVec
 }
 
 func newMetrics(r prometheus.Registerer) (*metrics, error) {
@@ -262,11 +263,15 @@ func newMetrics(r prometheus.Registerer) (*metrics, error) {
 		members:  gauge("members", "Nodes in the view."),
 		terms:    counter("terms_lost_total", "Terms that ended by a fault."),
 		removals: counter("removals_total", "Nodes removed by the word of two witnesses."),
+		relayed: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Namespace: "holdfast", Subsystem: "coordinator", Name: "relayed_block_reports_total",
+			Help: "What members said of a dead node's blocks by way of a peer, by what became of it.",
+		}, []string{"outcome"}),
 	}
 	if r == nil {
 		return m, nil
 	}
-	for _, x := range []prometheus.Collector{m.leading, m.view, m.members, m.terms, m.removals} {
+	for _, x := range []prometheus.Collector{m.leading, m.view, m.members, m.terms, m.removals, m.relayed} {
 		if err := r.Register(x); err != nil {
 			return nil, fmt.Errorf("register metrics: %w", err)
 		}

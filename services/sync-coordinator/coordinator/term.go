@@ -33,6 +33,7 @@ type term struct {
 	ops    []operation
 	opsNew bool
 	token  uint64
+	relays membership.Relays // as the metrics have them
 
 	inbox chan event    // any goroutine may send
 	ended chan struct{} // closed when the goroutine is gone
@@ -311,10 +312,21 @@ func (t *term) report(now int64, l *link, s *dpdv1.SyncStatus) {
 	t.status[l.id] = s
 	t.m.KeysApplied(now, l.id, n.Inc, s.GetKeyGeneration())
 	t.m.Report(now, r)
+	t.countRelays()
 	if n.Phase == membership.Draining && s.GetState() == dpdv1.NodeState_NODE_STATE_DRAINED {
 		if err := t.m.Leave(now, l.id, n.Inc); err != nil {
 			t.c.log.Warn("drained node not taken out", "node", n.Name, "error", err)
 		}
+	}
+}
+
+func (t *term) countRelays() {
+	was, is := t.relays, t.m.Relays()
+	t.relays = is
+	for outcome, n := range map[string]uint64{
+		"used": is.Used - was.Used, "known": is.Known - was.Known, "stale": is.Stale - was.Stale, "unknown": is.Unknown - was.Unknown,
+	} {
+		t.c.metrics.relayed.WithLabelValues(outcome).Add(float64(n))
 	}
 }
 

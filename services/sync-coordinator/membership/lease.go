@@ -87,6 +87,7 @@ func (m *Machine) reclaim(now int64) {
 		m.touch()
 	}
 	m.st.Blocks = slices.DeleteFunc(m.st.Blocks, func(b Block) bool { return b.Retired && b.Holder == 0 })
+	m.forgetRelayed()
 }
 
 func (m *Machine) clear(now int64, b *Block) bool {
@@ -97,7 +98,7 @@ func (m *Machine) clear(now int64, b *Block) bool {
 			continue
 		}
 		members++
-		if !m.speaks(now, n) || !m.obs[n.ID].report.doneWith(b, m.cfg.FenceSettle) {
+		if !m.done(now, n, b) {
 			return false
 		}
 	}
@@ -105,14 +106,27 @@ func (m *Machine) clear(now int64, b *Block) bool {
 	return members > 0
 }
 
-// doneWith says whether the reporter holds nothing of the block and fenced its dead holder long enough ago. The fencing
-// of a later life of the holder counts too: it fences all before it.
+// done says whether the newest word of a member about a block frees it: its own over gRPC, or one that came by a peer. A word of its
+// own that doesn't count any more still outdates what it said before.
+func (m *Machine) done(now int64, n *Node, b *Block) bool {
+	o := m.obs[n.ID]
+	if o == nil {
+		return false
+	}
+	own, said := o.said(n, b)
+	if r, ok := o.relayed[b.ID]; ok && now-r.made <= m.cfg.RelayFresh && (!said || r.made > own) {
+		return r.doneWith(b, m.cfg.FenceSettle)
+	}
+	return m.speaks(now, n) && o.report.doneWith(b, m.cfg.FenceSettle)
+}
+
+// doneWith says whether the reporter held nothing of the block when it counted, and had fenced its dead holder long enough before. The
+// fencing of a later life of the holder counts too: it fences all before it.
 func (r *Report) doneWith(b *Block, settle int64) bool {
-	empty := slices.ContainsFunc(r.Blocks, func(x BlockReport) bool {
-		return x.ID == b.ID && x.Records == 0 && x.Tombstones == 0
-	})
-	return empty && slices.ContainsFunc(r.Fenced, func(f FenceReport) bool {
-		return f.ID == b.Holder && f.Inc >= b.HolderInc && f.Age >= settle
+	return slices.ContainsFunc(r.Blocks, func(x BlockReport) bool {
+		return x.ID == b.ID && x.Records == 0 && x.Tombstones == 0 && slices.ContainsFunc(r.Fenced, func(f FenceReport) bool {
+			return f.ID == b.Holder && f.Inc >= b.HolderInc && f.Age-x.Age >= settle
+		})
 	})
 }
 

@@ -15,6 +15,8 @@ type Config struct {
 	FenceSettle int64
 	// ReportFresh is the age up to which a report counts.
 	ReportFresh int64
+	// RelayFresh is the age up to which a member's word counts that came by a peer: as long as a data plane keeps it.
+	RelayFresh int64
 	// Silence is how long a member whose gRPC is alive must be silent before it is degraded. There is no hurry: its peers
 	// take over what they see packets of by themselves, and a loaded machine is silent for a moment now and then.
 	Silence int64
@@ -34,6 +36,7 @@ func DefaultConfig() Config {
 		BulkRepeat:   2_000,
 		FenceSettle:  5_000,
 		ReportFresh:  2_000,
+		RelayFresh:   10_000,
 		Silence:      1_500,
 		Recover:      2_000,
 		ClockOff:     500,
@@ -74,6 +77,7 @@ type Machine struct {
 	setDiff bool // and the set of lives changed
 	events  []Event
 	bulk    []BulkOrder
+	relays  Relays
 }
 
 // New starts the machine from what was stored. The view becomes max(stored, reported) + 1, so a coordinator whose store

@@ -100,6 +100,12 @@ func randomReport(rt *rapid.T, s *State, id uint32, inc uint64) Report {
 	}
 	for _, b := range s.Blocks {
 		r.Blocks = append(r.Blocks, BlockReport{ID: b.ID, Records: uint64(rapid.IntRange(0, 1).Draw(rt, "records"))})
+		for _, n := range s.Nodes {
+			if rapid.IntRange(0, 3).Draw(rt, "relayed") == 0 {
+				r.Relayed = append(r.Relayed, RelayedReport{Member: n.ID, Inc: n.Inc, Block: b.ID, Holder: b.Holder, HolderInc: b.HolderInc,
+					Fenced: 5000, Age: int64(rapid.SampledFrom([]int{0, 500, 11000}).Draw(rt, "age"))})
+			}
+		}
 		if b.Holder != 0 {
 			r.Fenced = append(r.Fenced, FenceReport{ID: b.Holder, Inc: b.HolderInc, Age: int64(rapid.SampledFrom([]int{100, 5000}).Draw(rt, "fence"))})
 		}

@@ -14,6 +14,7 @@ type Report struct {
 	Bulk    []BulkReport
 	Blocks  []BlockReport
 	Fenced  []FenceReport
+	Relayed []RelayedReport
 }
 
 // PeerReport is what a node says of one peer's life.
@@ -42,6 +43,7 @@ type BlockReport struct {
 	ID         uint32
 	Records    uint64
 	Tombstones uint64
+	Age        int64 // milliseconds since the count
 }
 
 // FenceReport is how long a node has refused a life, and every lower one of that node, in milliseconds.
@@ -77,10 +79,11 @@ type observation struct {
 	quiet     int64 // since when it is silent without a break; 0 is not
 	held      bool  // its removal was held back and that was said
 	appliedKG uint64
+	relayed   map[uint32]relayedUse // by block: the newest that its peers told for it
 }
 
 func newObservation(now int64) *observation {
-	return &observation{began: now, silent: map[uint32]uint64{}, asked: map[uint32]int64{}, leftOut: map[uint32]bool{}}
+	return &observation{began: now, silent: map[uint32]uint64{}, asked: map[uint32]int64{}, leftOut: map[uint32]bool{}, relayed: map[uint32]relayedUse{}}
 }
 
 // forget drops what was known of a peer's former life.
@@ -116,6 +119,7 @@ func (m *Machine) Report(now int64, r Report) {
 			o.silent[p.ID] = p.Inc
 		}
 	}
+	m.relay(now, &r)
 	if r.View > m.st.View {
 		// Someone was told a view that the store has lost: go above it.
 		m.maxReported = max(m.maxReported, r.View)

@@ -64,8 +64,8 @@ type DataplaneServiceClient interface {
 	// StartBulkSync makes the node send stock to another one, or ask the members for theirs. It returns at once;
 	// WatchSync shows the progress.
 	StartBulkSync(ctx context.Context, in *StartBulkSyncRequest, opts ...grpc.CallOption) (*StartBulkSyncResponse, error)
-	// WatchSync streams the sync status: a BOOKMARK at once, then whole statuses at changes and at least each interval. A
-	// reader that doesn't keep up ends with RESOURCE_EXHAUSTED.
+	// WatchSync streams the sync status: a BOOKMARK at once, then whole statuses at changes and at least each interval.
+	// Statuses are never queued: a reader that doesn't keep up misses some of them and is sent the newest one next.
 	WatchSync(ctx context.Context, in *WatchSyncRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[WatchSyncResponse], error)
 	// Drain makes the node hand its sessions over and withdraw. It returns at once; WatchSync shows the progress.
 	// Calling it again is a no-op.
@@ -240,8 +240,8 @@ type DataplaneServiceServer interface {
 	// StartBulkSync makes the node send stock to another one, or ask the members for theirs. It returns at once;
 	// WatchSync shows the progress.
 	StartBulkSync(context.Context, *StartBulkSyncRequest) (*StartBulkSyncResponse, error)
-	// WatchSync streams the sync status: a BOOKMARK at once, then whole statuses at changes and at least each interval. A
-	// reader that doesn't keep up ends with RESOURCE_EXHAUSTED.
+	// WatchSync streams the sync status: a BOOKMARK at once, then whole statuses at changes and at least each interval.
+	// Statuses are never queued: a reader that doesn't keep up misses some of them and is sent the newest one next.
 	WatchSync(*WatchSyncRequest, grpc.ServerStreamingServer[WatchSyncResponse]) error
 	// Drain makes the node hand its sessions over and withdraw. It returns at once; WatchSync shows the progress.
 	// Calling it again is a no-op.

@@ -185,7 +185,9 @@ type LaddrBlock struct {
 	// Lease epoch, rising with each new holder.
 	Epoch uint64 `protobuf:"varint,4,opt,name=epoch,proto3" json:"epoch,omitempty"`
 	// False while the holder may not allocate yet, for example before records of the former holder are known.
-	Allocatable   bool `protobuf:"varint,5,opt,name=allocatable,proto3" json:"allocatable,omitempty"`
+	Allocatable bool `protobuf:"varint,5,opt,name=allocatable,proto3" json:"allocatable,omitempty"`
+	// The dead life whose sessions the block waits for; unset otherwise.
+	FormerHolder  *NodeLife `protobuf:"bytes,6,opt,name=former_holder,json=formerHolder,proto3" json:"former_holder,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -253,6 +255,13 @@ func (x *LaddrBlock) GetAllocatable() bool {
 		return x.Allocatable
 	}
 	return false
+}
+
+func (x *LaddrBlock) GetFormerHolder() *NodeLife {
+	if x != nil {
+		return x.FormerHolder
+	}
+	return nil
 }
 
 // ClusterKey is a sync key.
@@ -567,14 +576,15 @@ const file_holdfast_dpd_v1_membership_proto_rawDesc = "" +
 	"\x06sip_v4\x18\x03 \x01(\tR\x05sipV4\x12\x15\n" +
 	"\x06sip_v6\x18\x04 \x01(\tR\x05sipV6\x12\x1b\n" +
 	"\tsync_port\x18\x05 \x01(\rR\bsyncPort\x122\n" +
-	"\x05state\x18\x06 \x01(\x0e2\x1c.holdfast.dpd.v1.MemberStateR\x05state\"\xa5\x01\n" +
+	"\x05state\x18\x06 \x01(\x0e2\x1c.holdfast.dpd.v1.MemberStateR\x05state\"\xe5\x01\n" +
 	"\n" +
 	"LaddrBlock\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\rR\x02id\x12\x1c\n" +
 	"\taddresses\x18\x02 \x03(\tR\taddresses\x121\n" +
 	"\x06holder\x18\x03 \x01(\v2\x19.holdfast.dpd.v1.NodeLifeR\x06holder\x12\x14\n" +
 	"\x05epoch\x18\x04 \x01(\x04R\x05epoch\x12 \n" +
-	"\vallocatable\x18\x05 \x01(\bR\vallocatable\"4\n" +
+	"\vallocatable\x18\x05 \x01(\bR\vallocatable\x12>\n" +
+	"\rformer_holder\x18\x06 \x01(\v2\x19.holdfast.dpd.v1.NodeLifeR\fformerHolder\"4\n" +
 	"\n" +
 	"ClusterKey\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\rR\x02id\x12\x16\n" +
@@ -636,18 +646,19 @@ var file_holdfast_dpd_v1_membership_proto_depIdxs = []int32{
 	7,  // 0: holdfast.dpd.v1.Member.life:type_name -> holdfast.dpd.v1.NodeLife
 	0,  // 1: holdfast.dpd.v1.Member.state:type_name -> holdfast.dpd.v1.MemberState
 	7,  // 2: holdfast.dpd.v1.LaddrBlock.holder:type_name -> holdfast.dpd.v1.NodeLife
-	3,  // 3: holdfast.dpd.v1.KeySet.keys:type_name -> holdfast.dpd.v1.ClusterKey
-	7,  // 4: holdfast.dpd.v1.SelfAssignment.life:type_name -> holdfast.dpd.v1.NodeLife
-	0,  // 5: holdfast.dpd.v1.SelfAssignment.state:type_name -> holdfast.dpd.v1.MemberState
-	5,  // 6: holdfast.dpd.v1.Membership.self:type_name -> holdfast.dpd.v1.SelfAssignment
-	1,  // 7: holdfast.dpd.v1.Membership.members:type_name -> holdfast.dpd.v1.Member
-	2,  // 8: holdfast.dpd.v1.Membership.laddr_blocks:type_name -> holdfast.dpd.v1.LaddrBlock
-	7,  // 9: holdfast.dpd.v1.Membership.fenced:type_name -> holdfast.dpd.v1.NodeLife
-	10, // [10:10] is the sub-list for method output_type
-	10, // [10:10] is the sub-list for method input_type
-	10, // [10:10] is the sub-list for extension type_name
-	10, // [10:10] is the sub-list for extension extendee
-	0,  // [0:10] is the sub-list for field type_name
+	7,  // 3: holdfast.dpd.v1.LaddrBlock.former_holder:type_name -> holdfast.dpd.v1.NodeLife
+	3,  // 4: holdfast.dpd.v1.KeySet.keys:type_name -> holdfast.dpd.v1.ClusterKey
+	7,  // 5: holdfast.dpd.v1.SelfAssignment.life:type_name -> holdfast.dpd.v1.NodeLife
+	0,  // 6: holdfast.dpd.v1.SelfAssignment.state:type_name -> holdfast.dpd.v1.MemberState
+	5,  // 7: holdfast.dpd.v1.Membership.self:type_name -> holdfast.dpd.v1.SelfAssignment
+	1,  // 8: holdfast.dpd.v1.Membership.members:type_name -> holdfast.dpd.v1.Member
+	2,  // 9: holdfast.dpd.v1.Membership.laddr_blocks:type_name -> holdfast.dpd.v1.LaddrBlock
+	7,  // 10: holdfast.dpd.v1.Membership.fenced:type_name -> holdfast.dpd.v1.NodeLife
+	11, // [11:11] is the sub-list for method output_type
+	11, // [11:11] is the sub-list for method input_type
+	11, // [11:11] is the sub-list for extension type_name
+	11, // [11:11] is the sub-list for extension extendee
+	0,  // [0:11] is the sub-list for field type_name
 }
 
 func init() { file_holdfast_dpd_v1_membership_proto_init() }

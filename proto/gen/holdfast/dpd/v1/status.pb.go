@@ -568,7 +568,9 @@ type BlockUsage struct {
 	// Live records whose local address is of the block.
 	Records uint64 `protobuf:"varint,2,opt,name=records,proto3" json:"records,omitempty"`
 	// Tombstones whose local address is of the block.
-	Tombstones    uint64 `protobuf:"varint,3,opt,name=tombstones,proto3" json:"tombstones,omitempty"`
+	Tombstones uint64 `protobuf:"varint,3,opt,name=tombstones,proto3" json:"tombstones,omitempty"`
+	// Milliseconds since the count began; a large table is not counted every second.
+	AgeMs         uint64 `protobuf:"varint,4,opt,name=age_ms,json=ageMs,proto3" json:"age_ms,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -624,6 +626,114 @@ func (x *BlockUsage) GetTombstones() uint64 {
 	return 0
 }
 
+func (x *BlockUsage) GetAgeMs() uint64 {
+	if x != nil {
+		return x.AgeMs
+	}
+	return 0
+}
+
+// RelayedBlockUsage is what another member holds of a laddr block whose holder is gone, as that member told this node over
+// their sync link. A coordinator that doesn't reach the member takes it for the member's own word.
+type RelayedBlockUsage struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The member that counted.
+	Member *NodeLife `protobuf:"bytes,1,opt,name=member,proto3" json:"member,omitempty"`
+	// Block id.
+	BlockId uint32 `protobuf:"varint,2,opt,name=block_id,json=blockId,proto3" json:"block_id,omitempty"`
+	// The life that held the block, as the member knows it.
+	Holder *NodeLife `protobuf:"bytes,3,opt,name=holder,proto3" json:"holder,omitempty"`
+	// Live records whose local address is of the block.
+	Records uint64 `protobuf:"varint,4,opt,name=records,proto3" json:"records,omitempty"`
+	// Tombstones whose local address is of the block.
+	Tombstones uint64 `protobuf:"varint,5,opt,name=tombstones,proto3" json:"tombstones,omitempty"`
+	// For how long the member had refused the holder when it counted, in milliseconds; 0 when it had not.
+	FencedMs uint64 `protobuf:"varint,6,opt,name=fenced_ms,json=fencedMs,proto3" json:"fenced_ms,omitempty"`
+	// Milliseconds since the member told it.
+	AgeMs         uint64 `protobuf:"varint,7,opt,name=age_ms,json=ageMs,proto3" json:"age_ms,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RelayedBlockUsage) Reset() {
+	*x = RelayedBlockUsage{}
+	mi := &file_holdfast_dpd_v1_status_proto_msgTypes[4]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RelayedBlockUsage) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RelayedBlockUsage) ProtoMessage() {}
+
+func (x *RelayedBlockUsage) ProtoReflect() protoreflect.Message {
+	mi := &file_holdfast_dpd_v1_status_proto_msgTypes[4]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RelayedBlockUsage.ProtoReflect.Descriptor instead.
+func (*RelayedBlockUsage) Descriptor() ([]byte, []int) {
+	return file_holdfast_dpd_v1_status_proto_rawDescGZIP(), []int{4}
+}
+
+func (x *RelayedBlockUsage) GetMember() *NodeLife {
+	if x != nil {
+		return x.Member
+	}
+	return nil
+}
+
+func (x *RelayedBlockUsage) GetBlockId() uint32 {
+	if x != nil {
+		return x.BlockId
+	}
+	return 0
+}
+
+func (x *RelayedBlockUsage) GetHolder() *NodeLife {
+	if x != nil {
+		return x.Holder
+	}
+	return nil
+}
+
+func (x *RelayedBlockUsage) GetRecords() uint64 {
+	if x != nil {
+		return x.Records
+	}
+	return 0
+}
+
+func (x *RelayedBlockUsage) GetTombstones() uint64 {
+	if x != nil {
+		return x.Tombstones
+	}
+	return 0
+}
+
+func (x *RelayedBlockUsage) GetFencedMs() uint64 {
+	if x != nil {
+		return x.FencedMs
+	}
+	return 0
+}
+
+func (x *RelayedBlockUsage) GetAgeMs() uint64 {
+	if x != nil {
+		return x.AgeMs
+	}
+	return 0
+}
+
 // FencedAge says for how long this node has refused a life.
 type FencedAge struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -637,7 +747,7 @@ type FencedAge struct {
 
 func (x *FencedAge) Reset() {
 	*x = FencedAge{}
-	mi := &file_holdfast_dpd_v1_status_proto_msgTypes[4]
+	mi := &file_holdfast_dpd_v1_status_proto_msgTypes[5]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -649,7 +759,7 @@ func (x *FencedAge) String() string {
 func (*FencedAge) ProtoMessage() {}
 
 func (x *FencedAge) ProtoReflect() protoreflect.Message {
-	mi := &file_holdfast_dpd_v1_status_proto_msgTypes[4]
+	mi := &file_holdfast_dpd_v1_status_proto_msgTypes[5]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -662,7 +772,7 @@ func (x *FencedAge) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FencedAge.ProtoReflect.Descriptor instead.
 func (*FencedAge) Descriptor() ([]byte, []int) {
-	return file_holdfast_dpd_v1_status_proto_rawDescGZIP(), []int{4}
+	return file_holdfast_dpd_v1_status_proto_rawDescGZIP(), []int{5}
 }
 
 func (x *FencedAge) GetLife() *NodeLife {
@@ -694,7 +804,7 @@ type BackendSignal struct {
 
 func (x *BackendSignal) Reset() {
 	*x = BackendSignal{}
-	mi := &file_holdfast_dpd_v1_status_proto_msgTypes[5]
+	mi := &file_holdfast_dpd_v1_status_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -706,7 +816,7 @@ func (x *BackendSignal) String() string {
 func (*BackendSignal) ProtoMessage() {}
 
 func (x *BackendSignal) ProtoReflect() protoreflect.Message {
-	mi := &file_holdfast_dpd_v1_status_proto_msgTypes[5]
+	mi := &file_holdfast_dpd_v1_status_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -719,7 +829,7 @@ func (x *BackendSignal) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use BackendSignal.ProtoReflect.Descriptor instead.
 func (*BackendSignal) Descriptor() ([]byte, []int) {
-	return file_holdfast_dpd_v1_status_proto_rawDescGZIP(), []int{5}
+	return file_holdfast_dpd_v1_status_proto_rawDescGZIP(), []int{6}
 }
 
 func (x *BackendSignal) GetServerId() uint32 {
@@ -762,7 +872,7 @@ type SyncStatus struct {
 	Bulk []*BulkProgress `protobuf:"bytes,7,rep,name=bulk,proto3" json:"bulk,omitempty"`
 	// Ready conditions, each type once.
 	ReadyConditions []*ReadyCondition `protobuf:"bytes,8,rep,name=ready_conditions,json=readyConditions,proto3" json:"ready_conditions,omitempty"`
-	// One entry per block of the view.
+	// One entry per block of the view while one of them is not allocatable or its holder is over; empty otherwise.
 	BlockUsage []*BlockUsage `protobuf:"bytes,9,rep,name=block_usage,json=blockUsage,proto3" json:"block_usage,omitempty"`
 	// One entry per fenced life of the view.
 	Fenced []*FencedAge `protobuf:"bytes,10,rep,name=fenced,proto3" json:"fenced,omitempty"`
@@ -773,14 +883,17 @@ type SyncStatus struct {
 	// Live sessions that this node owns.
 	SessionsOwned uint64 `protobuf:"varint,13,opt,name=sessions_owned,json=sessionsOwned,proto3" json:"sessions_owned,omitempty"`
 	// Live sessions that this node holds, whoever owns them.
-	SessionsHeld  uint64 `protobuf:"varint,14,opt,name=sessions_held,json=sessionsHeld,proto3" json:"sessions_held,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
+	SessionsHeld uint64 `protobuf:"varint,14,opt,name=sessions_held,json=sessionsHeld,proto3" json:"sessions_held,omitempty"`
+	// What other members told this node of blocks whose holder is gone: per member and block the newest word, of the last 10 s,
+	// at most 1024.
+	RelayedBlockUsage []*RelayedBlockUsage `protobuf:"bytes,15,rep,name=relayed_block_usage,json=relayedBlockUsage,proto3" json:"relayed_block_usage,omitempty"`
+	unknownFields     protoimpl.UnknownFields
+	sizeCache         protoimpl.SizeCache
 }
 
 func (x *SyncStatus) Reset() {
 	*x = SyncStatus{}
-	mi := &file_holdfast_dpd_v1_status_proto_msgTypes[6]
+	mi := &file_holdfast_dpd_v1_status_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -792,7 +905,7 @@ func (x *SyncStatus) String() string {
 func (*SyncStatus) ProtoMessage() {}
 
 func (x *SyncStatus) ProtoReflect() protoreflect.Message {
-	mi := &file_holdfast_dpd_v1_status_proto_msgTypes[6]
+	mi := &file_holdfast_dpd_v1_status_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -805,7 +918,7 @@ func (x *SyncStatus) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SyncStatus.ProtoReflect.Descriptor instead.
 func (*SyncStatus) Descriptor() ([]byte, []int) {
-	return file_holdfast_dpd_v1_status_proto_rawDescGZIP(), []int{6}
+	return file_holdfast_dpd_v1_status_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *SyncStatus) GetSelf() *NodeLife {
@@ -906,6 +1019,13 @@ func (x *SyncStatus) GetSessionsHeld() uint64 {
 	return 0
 }
 
+func (x *SyncStatus) GetRelayedBlockUsage() []*RelayedBlockUsage {
+	if x != nil {
+		return x.RelayedBlockUsage
+	}
+	return nil
+}
+
 // SteeringRule is one rule that sends packets to a queue.
 type SteeringRule struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -923,7 +1043,7 @@ type SteeringRule struct {
 
 func (x *SteeringRule) Reset() {
 	*x = SteeringRule{}
-	mi := &file_holdfast_dpd_v1_status_proto_msgTypes[7]
+	mi := &file_holdfast_dpd_v1_status_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -935,7 +1055,7 @@ func (x *SteeringRule) String() string {
 func (*SteeringRule) ProtoMessage() {}
 
 func (x *SteeringRule) ProtoReflect() protoreflect.Message {
-	mi := &file_holdfast_dpd_v1_status_proto_msgTypes[7]
+	mi := &file_holdfast_dpd_v1_status_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -948,7 +1068,7 @@ func (x *SteeringRule) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SteeringRule.ProtoReflect.Descriptor instead.
 func (*SteeringRule) Descriptor() ([]byte, []int) {
-	return file_holdfast_dpd_v1_status_proto_rawDescGZIP(), []int{7}
+	return file_holdfast_dpd_v1_status_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *SteeringRule) GetRule() string {
@@ -1004,7 +1124,7 @@ type DataPort struct {
 
 func (x *DataPort) Reset() {
 	*x = DataPort{}
-	mi := &file_holdfast_dpd_v1_status_proto_msgTypes[8]
+	mi := &file_holdfast_dpd_v1_status_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1016,7 +1136,7 @@ func (x *DataPort) String() string {
 func (*DataPort) ProtoMessage() {}
 
 func (x *DataPort) ProtoReflect() protoreflect.Message {
-	mi := &file_holdfast_dpd_v1_status_proto_msgTypes[8]
+	mi := &file_holdfast_dpd_v1_status_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1029,7 +1149,7 @@ func (x *DataPort) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DataPort.ProtoReflect.Descriptor instead.
 func (*DataPort) Descriptor() ([]byte, []int) {
-	return file_holdfast_dpd_v1_status_proto_rawDescGZIP(), []int{8}
+	return file_holdfast_dpd_v1_status_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *DataPort) GetName() string {
@@ -1103,7 +1223,7 @@ type Route struct {
 
 func (x *Route) Reset() {
 	*x = Route{}
-	mi := &file_holdfast_dpd_v1_status_proto_msgTypes[9]
+	mi := &file_holdfast_dpd_v1_status_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1115,7 +1235,7 @@ func (x *Route) String() string {
 func (*Route) ProtoMessage() {}
 
 func (x *Route) ProtoReflect() protoreflect.Message {
-	mi := &file_holdfast_dpd_v1_status_proto_msgTypes[9]
+	mi := &file_holdfast_dpd_v1_status_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1128,7 +1248,7 @@ func (x *Route) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Route.ProtoReflect.Descriptor instead.
 func (*Route) Descriptor() ([]byte, []int) {
-	return file_holdfast_dpd_v1_status_proto_rawDescGZIP(), []int{9}
+	return file_holdfast_dpd_v1_status_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *Route) GetPrefix() string {
@@ -1187,21 +1307,32 @@ const file_holdfast_dpd_v1_status_proto_rawDesc = "" +
 	"\x05begun\x18\x02 \x01(\bR\x05begun\x12\x1a\n" +
 	"\bexpected\x18\x03 \x01(\x04R\bexpected\x12\x1a\n" +
 	"\breceived\x18\x04 \x01(\x04R\breceived\x12\x14\n" +
-	"\x05ended\x18\x05 \x01(\bR\x05ended\"a\n" +
+	"\x05ended\x18\x05 \x01(\bR\x05ended\"x\n" +
 	"\n" +
 	"BlockUsage\x12\x19\n" +
 	"\bblock_id\x18\x01 \x01(\rR\ablockId\x12\x18\n" +
 	"\arecords\x18\x02 \x01(\x04R\arecords\x12\x1e\n" +
 	"\n" +
 	"tombstones\x18\x03 \x01(\x04R\n" +
-	"tombstones\"Q\n" +
+	"tombstones\x12\x15\n" +
+	"\x06age_ms\x18\x04 \x01(\x04R\x05ageMs\"\x82\x02\n" +
+	"\x11RelayedBlockUsage\x121\n" +
+	"\x06member\x18\x01 \x01(\v2\x19.holdfast.dpd.v1.NodeLifeR\x06member\x12\x19\n" +
+	"\bblock_id\x18\x02 \x01(\rR\ablockId\x121\n" +
+	"\x06holder\x18\x03 \x01(\v2\x19.holdfast.dpd.v1.NodeLifeR\x06holder\x12\x18\n" +
+	"\arecords\x18\x04 \x01(\x04R\arecords\x12\x1e\n" +
+	"\n" +
+	"tombstones\x18\x05 \x01(\x04R\n" +
+	"tombstones\x12\x1b\n" +
+	"\tfenced_ms\x18\x06 \x01(\x04R\bfencedMs\x12\x15\n" +
+	"\x06age_ms\x18\a \x01(\x04R\x05ageMs\"Q\n" +
 	"\tFencedAge\x12-\n" +
 	"\x04life\x18\x01 \x01(\v2\x19.holdfast.dpd.v1.NodeLifeR\x04life\x12\x15\n" +
 	"\x06age_ms\x18\x02 \x01(\x04R\x05ageMs\"V\n" +
 	"\rBackendSignal\x12\x1b\n" +
 	"\tserver_id\x18\x01 \x01(\rR\bserverId\x12\x14\n" +
 	"\x05alive\x18\x02 \x01(\x04R\x05alive\x12\x12\n" +
-	"\x04dead\x18\x03 \x01(\x04R\x04dead\"\xad\x05\n" +
+	"\x04dead\x18\x03 \x01(\x04R\x04dead\"\x81\x06\n" +
 	"\n" +
 	"SyncStatus\x12-\n" +
 	"\x04self\x18\x01 \x01(\v2\x19.holdfast.dpd.v1.NodeLifeR\x04self\x120\n" +
@@ -1219,7 +1350,8 @@ const file_holdfast_dpd_v1_status_proto_rawDesc = "" +
 	"\rdetector_late\x18\v \x01(\bR\fdetectorLate\x12G\n" +
 	"\x0fbackend_signals\x18\f \x03(\v2\x1e.holdfast.dpd.v1.BackendSignalR\x0ebackendSignals\x12%\n" +
 	"\x0esessions_owned\x18\r \x01(\x04R\rsessionsOwned\x12#\n" +
-	"\rsessions_held\x18\x0e \x01(\x04R\fsessionsHeld\"n\n" +
+	"\rsessions_held\x18\x0e \x01(\x04R\fsessionsHeld\x12R\n" +
+	"\x13relayed_block_usage\x18\x0f \x03(\v2\".holdfast.dpd.v1.RelayedBlockUsageR\x11relayedBlockUsage\"n\n" +
 	"\fSteeringRule\x12\x12\n" +
 	"\x04rule\x18\x01 \x01(\tR\x04rule\x12\x16\n" +
 	"\x06device\x18\x02 \x01(\tR\x06device\x12\x1a\n" +
@@ -1275,41 +1407,45 @@ func file_holdfast_dpd_v1_status_proto_rawDescGZIP() []byte {
 }
 
 var file_holdfast_dpd_v1_status_proto_enumTypes = make([]protoimpl.EnumInfo, 3)
-var file_holdfast_dpd_v1_status_proto_msgTypes = make([]protoimpl.MessageInfo, 10)
+var file_holdfast_dpd_v1_status_proto_msgTypes = make([]protoimpl.MessageInfo, 11)
 var file_holdfast_dpd_v1_status_proto_goTypes = []any{
-	(WatchKind)(0),          // 0: holdfast.dpd.v1.WatchKind
-	(NodeState)(0),          // 1: holdfast.dpd.v1.NodeState
-	(ReadyConditionType)(0), // 2: holdfast.dpd.v1.ReadyConditionType
-	(*ReadyCondition)(nil),  // 3: holdfast.dpd.v1.ReadyCondition
-	(*PeerSync)(nil),        // 4: holdfast.dpd.v1.PeerSync
-	(*BulkProgress)(nil),    // 5: holdfast.dpd.v1.BulkProgress
-	(*BlockUsage)(nil),      // 6: holdfast.dpd.v1.BlockUsage
-	(*FencedAge)(nil),       // 7: holdfast.dpd.v1.FencedAge
-	(*BackendSignal)(nil),   // 8: holdfast.dpd.v1.BackendSignal
-	(*SyncStatus)(nil),      // 9: holdfast.dpd.v1.SyncStatus
-	(*SteeringRule)(nil),    // 10: holdfast.dpd.v1.SteeringRule
-	(*DataPort)(nil),        // 11: holdfast.dpd.v1.DataPort
-	(*Route)(nil),           // 12: holdfast.dpd.v1.Route
-	(*NodeLife)(nil),        // 13: holdfast.dpd.v1.NodeLife
+	(WatchKind)(0),            // 0: holdfast.dpd.v1.WatchKind
+	(NodeState)(0),            // 1: holdfast.dpd.v1.NodeState
+	(ReadyConditionType)(0),   // 2: holdfast.dpd.v1.ReadyConditionType
+	(*ReadyCondition)(nil),    // 3: holdfast.dpd.v1.ReadyCondition
+	(*PeerSync)(nil),          // 4: holdfast.dpd.v1.PeerSync
+	(*BulkProgress)(nil),      // 5: holdfast.dpd.v1.BulkProgress
+	(*BlockUsage)(nil),        // 6: holdfast.dpd.v1.BlockUsage
+	(*RelayedBlockUsage)(nil), // 7: holdfast.dpd.v1.RelayedBlockUsage
+	(*FencedAge)(nil),         // 8: holdfast.dpd.v1.FencedAge
+	(*BackendSignal)(nil),     // 9: holdfast.dpd.v1.BackendSignal
+	(*SyncStatus)(nil),        // 10: holdfast.dpd.v1.SyncStatus
+	(*SteeringRule)(nil),      // 11: holdfast.dpd.v1.SteeringRule
+	(*DataPort)(nil),          // 12: holdfast.dpd.v1.DataPort
+	(*Route)(nil),             // 13: holdfast.dpd.v1.Route
+	(*NodeLife)(nil),          // 14: holdfast.dpd.v1.NodeLife
 }
 var file_holdfast_dpd_v1_status_proto_depIdxs = []int32{
 	2,  // 0: holdfast.dpd.v1.ReadyCondition.type:type_name -> holdfast.dpd.v1.ReadyConditionType
-	13, // 1: holdfast.dpd.v1.PeerSync.peer:type_name -> holdfast.dpd.v1.NodeLife
-	13, // 2: holdfast.dpd.v1.BulkProgress.from:type_name -> holdfast.dpd.v1.NodeLife
-	13, // 3: holdfast.dpd.v1.FencedAge.life:type_name -> holdfast.dpd.v1.NodeLife
-	13, // 4: holdfast.dpd.v1.SyncStatus.self:type_name -> holdfast.dpd.v1.NodeLife
-	1,  // 5: holdfast.dpd.v1.SyncStatus.state:type_name -> holdfast.dpd.v1.NodeState
-	4,  // 6: holdfast.dpd.v1.SyncStatus.peers:type_name -> holdfast.dpd.v1.PeerSync
-	5,  // 7: holdfast.dpd.v1.SyncStatus.bulk:type_name -> holdfast.dpd.v1.BulkProgress
-	3,  // 8: holdfast.dpd.v1.SyncStatus.ready_conditions:type_name -> holdfast.dpd.v1.ReadyCondition
-	6,  // 9: holdfast.dpd.v1.SyncStatus.block_usage:type_name -> holdfast.dpd.v1.BlockUsage
-	7,  // 10: holdfast.dpd.v1.SyncStatus.fenced:type_name -> holdfast.dpd.v1.FencedAge
-	8,  // 11: holdfast.dpd.v1.SyncStatus.backend_signals:type_name -> holdfast.dpd.v1.BackendSignal
-	12, // [12:12] is the sub-list for method output_type
-	12, // [12:12] is the sub-list for method input_type
-	12, // [12:12] is the sub-list for extension type_name
-	12, // [12:12] is the sub-list for extension extendee
-	0,  // [0:12] is the sub-list for field type_name
+	14, // 1: holdfast.dpd.v1.PeerSync.peer:type_name -> holdfast.dpd.v1.NodeLife
+	14, // 2: holdfast.dpd.v1.BulkProgress.from:type_name -> holdfast.dpd.v1.NodeLife
+	14, // 3: holdfast.dpd.v1.RelayedBlockUsage.member:type_name -> holdfast.dpd.v1.NodeLife
+	14, // 4: holdfast.dpd.v1.RelayedBlockUsage.holder:type_name -> holdfast.dpd.v1.NodeLife
+	14, // 5: holdfast.dpd.v1.FencedAge.life:type_name -> holdfast.dpd.v1.NodeLife
+	14, // 6: holdfast.dpd.v1.SyncStatus.self:type_name -> holdfast.dpd.v1.NodeLife
+	1,  // 7: holdfast.dpd.v1.SyncStatus.state:type_name -> holdfast.dpd.v1.NodeState
+	4,  // 8: holdfast.dpd.v1.SyncStatus.peers:type_name -> holdfast.dpd.v1.PeerSync
+	5,  // 9: holdfast.dpd.v1.SyncStatus.bulk:type_name -> holdfast.dpd.v1.BulkProgress
+	3,  // 10: holdfast.dpd.v1.SyncStatus.ready_conditions:type_name -> holdfast.dpd.v1.ReadyCondition
+	6,  // 11: holdfast.dpd.v1.SyncStatus.block_usage:type_name -> holdfast.dpd.v1.BlockUsage
+	8,  // 12: holdfast.dpd.v1.SyncStatus.fenced:type_name -> holdfast.dpd.v1.FencedAge
+	9,  // 13: holdfast.dpd.v1.SyncStatus.backend_signals:type_name -> holdfast.dpd.v1.BackendSignal
+	7,  // 14: holdfast.dpd.v1.SyncStatus.relayed_block_usage:type_name -> holdfast.dpd.v1.RelayedBlockUsage
+	15, // [15:15] is the sub-list for method output_type
+	15, // [15:15] is the sub-list for method input_type
+	15, // [15:15] is the sub-list for extension type_name
+	15, // [15:15] is the sub-list for extension extendee
+	0,  // [0:15] is the sub-list for field type_name
 }
 
 func init() { file_holdfast_dpd_v1_status_proto_init() }
@@ -1325,7 +1461,7 @@ func file_holdfast_dpd_v1_status_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_holdfast_dpd_v1_status_proto_rawDesc), len(file_holdfast_dpd_v1_status_proto_rawDesc)),
 			NumEnums:      3,
-			NumMessages:   10,
+			NumMessages:   11,
 			NumExtensions: 0,
 			NumServices:   0,
 		},
