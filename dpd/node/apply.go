@@ -12,6 +12,7 @@ import (
 
 	crand "crypto/rand"
 
+	"github.com/holdfast-lb/holdfast/dpd/internal/config"
 	"github.com/holdfast-lb/holdfast/dpd/internal/control"
 	"github.com/holdfast-lb/holdfast/dpd/internal/flow"
 	"github.com/holdfast-lb/holdfast/dpd/internal/sched"
@@ -271,7 +272,7 @@ func (n *Node) viewToSync(ctx context.Context, v *syncer.View, a syncloop.Addres
 			var s *syncer.Sync
 			s, err = syncer.NewSync(l.Now(), syncer.SyncConfig{
 				Self: v.Self, Shards: len(n.workers), ShardOf: func(b flow.Bucket) int { return n.buckets.Worker(uint8(b)) },
-				MTU: n.cfg.Sync.MTU - ipUDP, ConfigDigest: configDigest(&n.config), Random: random,
+				MTU: syncPayload(&n.cfg), ConfigDigest: configDigest(&n.config), Random: random,
 			}, l)
 			if err != nil {
 				return
@@ -295,6 +296,9 @@ func (n *Node) viewToSync(ctx context.Context, v *syncer.View, a syncloop.Addres
 
 // ipUDP is the larger of the headers around a sync datagram: sync.mtu counts IP packets, the machine UDP payloads.
 const ipUDP = 48
+
+// syncPayload is the greatest sync datagram: what sync.mtu and the widest port let through.
+func syncPayload(c *config.Config) int { return min(c.Sync.MTU, maxMTU(c)) - ipUDP }
 
 func random(b []byte) {
 	if _, err := crand.Read(b); err != nil {

@@ -2,14 +2,23 @@ package syncer
 
 import "github.com/holdfast-lb/holdfast/dpd/internal/syncwire"
 
-// mtuSteps are the datagram sizes that are tried, all UDP payloads.
-var mtuSteps = [...]int{syncwire.MinMTU, 1280, 1400, 8000}
+// mtuHeaders are the headers of IPv6 and UDP around a datagram. Over IPv4 its packet is 20 bytes below the step.
+const mtuHeaders = 48
+
+// mtuSteps are the datagram sizes that are tried: UDP payloads, each as large as an IP packet of that many bytes can carry.
+// Whoever configures another size has that one as the last step.
+var mtuSteps = [...]int{
+	syncwire.MinMTU, 1280 - mtuHeaders, 1400 - mtuHeaders, 1500 - mtuHeaders, 8000 - mtuHeaders, 9000 - mtuHeaders,
+}
+
+// mtuFirst is the step to begin with: what every path of IPv6 must carry (RFC 8200, section 5).
+const mtuFirst = 1280 - mtuHeaders
 
 // pathMTU finds the greatest datagram that passes to a peer: the size in force grows when a padded PROBE of the next step
 // comes back, and shrinks when three of its own size don't.
 type pathMTU struct {
 	size   int // in force
-	most   int
+	most   int // that both sides take
 	trial  int // size of the padded PROBE that is out; 0: none
 	seq    uint32
 	misses int
@@ -20,7 +29,7 @@ func (m *pathMTU) init(most int) {
 	m.most = most
 	m.size = syncwire.MinMTU
 	for _, s := range mtuSteps {
-		if s <= min(most, 1280) {
+		if s <= min(most, mtuFirst) {
 			m.size = s
 		}
 	}
@@ -35,15 +44,19 @@ func (m *pathMTU) limit(most int) {
 	m.size = min(m.size, m.most)
 }
 
+// step is the next size above or below the one in force; that one itself if there is none.
 func (m *pathMTU) step(up bool) int {
 	best := m.size
 	for _, s := range mtuSteps {
-		if up && s > m.size && s <= m.most {
-			return s
+		if up && s > m.size {
+			return min(s, m.most)
 		}
 		if !up && s < m.size {
 			best = s
 		}
+	}
+	if up {
+		return m.most
 	}
 	return best
 }

@@ -35,8 +35,8 @@ const (
 	sweepLeast    = 64   // deadlines looked at in a millisecond, at least; see sweepShare
 	sweepPerTurn  = 1024 // of these
 	sweepBehind   = 64   // milliseconds that a late worker makes up for
-	expirePerTurn = 32      // sessions that may end
-	publishEvery  = 10      // milliseconds
+	expirePerTurn = 32   // sessions that may end
+	publishEvery  = 10   // milliseconds
 	handedPerTurn = port.BurstMax
 	answerPerMS   = 1 // ICMP errors of ours a millisecond
 	answerBurst   = 50
