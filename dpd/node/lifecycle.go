@@ -2,7 +2,6 @@ package node
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"time"
 
@@ -17,9 +16,6 @@ var stateNames = [...]string{
 	control.StateStarting: "starting", control.StateJoining: "joining", control.StateReady: "ready", control.StateAdmitted: "admitted",
 	control.StateDraining: "draining", control.StateDrained: "drained", control.StateFenced: "fenced", control.StateDegraded: "degraded",
 }
-
-// ErrStaticPeers: a run without control plane knows no incarnations of peers yet.
-var ErrStaticPeers = errors.New("static.peers: session sync without a coordinator is not supported in this version")
 
 // member makes this node a member of the cluster and, whenever its life is fenced, a member again.
 //
@@ -101,9 +97,6 @@ func (n *Node) become(ctx context.Context, a assignment) error {
 // static runs a node by its own file: one member, no sync.
 func (n *Node) static(ctx context.Context) error {
 	s := n.cfg.Static
-	if len(s.Peers) > 0 {
-		return ErrStaticPeers
-	}
 	m, c := staticMembership(s, n.cfg.Sync.Port), staticConfig(s)
 	inc := max(n.stored.value+1, uint64(time.Now().UnixMilli()))
 	if err := n.stored.set(inc); err != nil {
