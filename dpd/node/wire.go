@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
-	"net/netip"
 
 	"golang.org/x/sys/unix"
 
@@ -174,21 +173,12 @@ func (n *Node) poll() worker.Poll {
 // announcer makes the BGP speaker, or none.
 func (n *Node) announcer() error {
 	b := &n.cfg.BGP
-	n.hops = [2]netip.Addr{b.NextHopV4, b.NextHopV6}
-	id := b.RouterID
-	for _, a := range n.cfg.Ports[0].Addresses {
-		if f := family(a.Addr()); !n.hops[f].IsValid() {
-			n.hops[f] = a.Addr()
-		}
-		if a.Addr().Is4() && !id.IsValid() {
-			id = a.Addr()
-		}
-	}
+	n.hops[0], n.hops[1] = n.cfg.NextHops()
 	if n.cfg.Announce == config.AnnounceNone {
 		n.ann = announce.New(nil, n.hops[0].IsValid(), n.hops[1].IsValid(), n.log)
 		return nil
 	}
-	c := announce.BGPConfig{ASN: b.ASN, RouterID: id, NextHopV4: n.hops[0], NextHopV6: n.hops[1], HoldSeconds: b.HoldTime}
+	c := announce.BGPConfig{ASN: b.ASN, RouterID: n.cfg.RouterID(), NextHopV4: n.hops[0], NextHopV6: n.hops[1], HoldSeconds: b.HoldTime}
 	for _, p := range b.Peers {
 		c.Peers = append(c.Peers, announce.BGPPeer{Address: p.Address, ASN: p.ASN})
 	}

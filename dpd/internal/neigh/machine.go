@@ -203,12 +203,11 @@ func (m *Machine) Tick(now uint32) {
 }
 
 func (m *Machine) publish(now uint32) {
-	s := &Snapshot{routes: m.routes, hops: make(map[nextKey]*Hop, len(m.list)), neighbors: make([]Neighbor, 0, len(m.list))}
+	s := &Snapshot{routes: m.routes, hops: make(map[nextKey]*Hop, len(m.list))}
 	for _, e := range m.list {
 		if e.hop != nil {
 			s.hops[makeNextKey(e.port, e.addr)] = e.hop
 		}
-		s.neighbors = append(s.neighbors, e.line())
 	}
 	s.short4, s.short6 = s.shortRoutes(flow.IPv4), s.shortRoutes(flow.IPv6)
 	m.pub.snapshot.Store(s)

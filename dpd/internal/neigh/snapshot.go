@@ -119,21 +119,12 @@ func (w *way) next(dst netip.Addr) netip.Addr {
 	return dst
 }
 
-// Neighbor is one line of the neighbour table, for people.
-type Neighbor struct {
-	Addr  netip.Addr
-	Port  int
-	MAC   [6]byte // zero while unknown
-	State State
-}
-
-// Snapshot is the routes and the neighbours as they were at one moment. Immutable; any thread may read it.
+// Snapshot is the routes and the known next hops as they were at one moment. Immutable; any thread may read it.
 type Snapshot struct {
-	routes    *bart.Table[way]
-	hops      map[nextKey]*Hop
-	neighbors []Neighbor
-	short4    []shortRoute
-	short6    []shortRoute
+	routes *bart.Table[way]
+	hops   map[nextKey]*Hop
+	short4 []shortRoute
+	short6 []shortRoute
 }
 
 // Route finds the hop for a destination. It is nil without a route or before the neighbour is known: then the packet goes to
@@ -151,9 +142,6 @@ func (s *Snapshot) Route(dst netip.Addr) *Hop {
 func (s *Snapshot) RouteWords(family uint8, hi, lo uint64) *Hop {
 	return s.Route(fromWords(family, hi, lo))
 }
-
-// Neighbors are the lines of the neighbour table. The slice must not be changed.
-func (s *Snapshot) Neighbors() []Neighbor { return s.neighbors }
 
 // Publisher is what the Machine shares with other threads.
 type Publisher struct {
