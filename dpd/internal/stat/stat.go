@@ -22,8 +22,9 @@ const (
 	ToHost     // ARP, neighbour discovery, echo: passed to the host part
 	ICMPErrors // ICMP errors translated
 	Generated  // packets made here (RST, ICMP errors)
+	Unanswered // of packets that ask for an answer of ours, the ones that its rate limit left without
 	Held       // packets that waited for a QUERY
-	Released   // of those, the ones that went on
+	Released   // of those, the ones whose QUERY was answered
 	Takeovers  // sessions taken over by this worker
 	Evicted    // embryonic sessions given up since the table was full
 
@@ -36,7 +37,7 @@ const (
 	DropNotAllocating // this node may not open sessions now
 	DropNoSession     // TCP without SYN and without session, nobody knows it
 	DropHoldFull      // no room to wait for a QUERY
-	DropHoldTimeout   // the QUERY was not answered in time
+	DropHoldTimeout   // the QUERY was not answered in time, and nothing else tells where the packet belongs
 	DropClosed        // packet of a closed session
 	DropNoRoute       // no route to the destination
 	DropHandFull      // the owning worker's ring is full
@@ -46,10 +47,17 @@ const (
 	DropTooBig        // larger than the MTU of its way out
 	DropTxFull        // the device did not take it
 	DropNoMemory      // no packet buffer
-	DropNotForUs      // no address, VIP or laddr of ours
+	DropNotForUs      // to another station's MAC address
+	DropWrongVLAN     // to our MAC address, with the tag of another VLAN
 	DropICMPUnknown   // an ICMP error about a packet that no session knows
-	DropRateLimited   // an answer of ours that its rate limit refused
-	DropFlowState     // the session's rules refuse the packet
+	DropICMPLimited   // more ICMP errors to translate than the limit lets through
+	DropAckStorm      // an acknowledgement that only answers another one, and so on
+	DropSynLimited    // SYNs that would each begin a session anew, more than the limit lets through
+	DropFamily        // the session's other side is of another family or protocol
+	DropUDP6Checksum  // UDP over IPv6 without a checksum
+	DropICMPChecksum  // an ICMP error with a wrong checksum
+	DropNotRoutable   // what never leaves its link
+	DropRefused       // a class of packets that can't be translated
 
 	// Session sync.
 
@@ -72,11 +80,12 @@ const (
 
 var names = [NumCounters]string{
 	"rx_packets", "rx_bytes", "tx_packets", "tx_bytes", "turns", "empty_turns", "hits", "opened", "handed_over", "to_sync",
-	"to_host", "icmp_errors", "generated", "held", "released", "takeovers", "evicted",
+	"to_host", "icmp_errors", "generated", "unanswered", "held", "released", "takeovers", "evicted",
 	"drop_no_service", "drop_no_server", "drop_no_local_port", "drop_table_full", "drop_not_allocating", "drop_no_session",
 	"drop_hold_full", "drop_hold_timeout", "drop_closed", "drop_no_route", "drop_handover_full", "drop_sync_ring_full",
 	"drop_host_ring_full", "drop_ttl", "drop_too_big", "drop_tx_full", "drop_no_memory", "drop_not_for_us",
-	"drop_icmp_unknown", "drop_rate_limited", "drop_flow_state",
+	"drop_wrong_vlan", "drop_icmp_unknown", "drop_icmp_limited", "drop_ack_storm", "drop_syn_limited",
+	"drop_family_mismatch", "drop_udp6_zero_checksum", "drop_bad_icmp_checksum", "drop_not_routable", "drop_refused",
 	"sync_rx", "sync_tx", "sync_rx_bytes", "sync_tx_bytes", "sync_fault", "sync_no_peer", "sync_shard_ring_full",
 	"sync_out_ring_full", "sync_no_route", "sync_no_memory", "sync_not_udp", "event_lost", "mailbox_rejected",
 }

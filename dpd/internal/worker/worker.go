@@ -167,6 +167,8 @@ type Worker struct {
 	rejected atomic.Uint64
 	// released: the burst under way has waited for a QUERY; it does not wait again.
 	released bool
+	// overdue: and nobody answered it.
+	overdue bool
 }
 
 // signal is what sessions say about one server.
