@@ -198,6 +198,11 @@ func (n *Node) ApplyMembership(ctx context.Context, m control.Membership) (bool,
 func (n *Node) useView(ctx context.Context, m control.Membership) error {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), applyTimeout)
 	defer cancel()
+	if !serving(n.state) && (m.Self.State == control.Admitted || m.Self.State == control.Degraded) {
+		if err := n.each(ctx, (*worker.Worker).FlushRx); err != nil {
+			return err
+		}
+	}
 	before, life := n.view, n.life
 	n.view, n.life = m, m.Self.Life
 	if err := n.tellView(ctx, &m); err != nil {

@@ -109,7 +109,7 @@ func (c *cluster) start(i, workers, rx int) {
 	cfg.Node = config.Node{Name: fmt.Sprintf("lb-%d", i+1), DataDir: c.t.TempDir()}
 	cfg.Workers, cfg.Announce, cfg.Poll = workers, config.AnnounceNone, config.PollAdaptive
 	cfg.Table = config.Table{SessionsV4: max(c.room, 4096), SessionsV6: max(c.room, 4096)}
-	cfg.Ports = []config.Port{{Name: "p0", Device: "memory", MTU: 1500, Addresses: []netip.Prefix{
+	cfg.Ports = []config.Port{{Name: "p0", Device: "memory", MTU: 1500, RxDesc: dpdtest.DefaultDepth, Addresses: []netip.Prefix{
 		netip.MustParsePrefix(fmt.Sprintf("10.0.0.1%d/24", i)), netip.MustParsePrefix(fmt.Sprintf("fd00::1%d/64", i)),
 	}}}
 	if c.adjust != nil {

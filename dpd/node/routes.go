@@ -39,13 +39,12 @@ func routes(s control.State, m *control.Membership, vips []netip.Addr, prepend i
 		seen[a] = true
 		out = append(out, purposeRoute{announce.Route{Prefix: netip.PrefixFrom(a, a.BitLen()), Prepend: prepend}, purpose})
 	}
-	serving := s == control.StateAdmitted || s == control.StateDegraded
-	if serving {
+	if serving(s) {
 		for _, a := range vips {
 			add(a, 0, purposeVIP)
 		}
 	}
-	if serving || s == control.StateReady || s == control.StateDraining {
+	if serving(s) || s == control.StateReady || s == control.StateDraining {
 		for _, b := range m.Blocks {
 			mine := b.Holder == m.Self.Life && b.Holder != (flow.Node{})
 			for _, a := range b.Addrs {
@@ -65,6 +64,9 @@ func routes(s control.State, m *control.Membership, vips []netip.Addr, prepend i
 	}
 	return out
 }
+
+// serving says whether a node in a state takes traffic of VIPs.
+func serving(s control.State) bool { return s == control.StateAdmitted || s == control.StateDegraded }
 
 func family(a netip.Addr) int {
 	if a.Is4() {

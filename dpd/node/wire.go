@@ -136,7 +136,7 @@ func (n *Node) worker(i int, links worker.Links, host []*ring.SPSC[worker.Handed
 func (n *Node) queues(send int) []worker.Queue {
 	out := make([]worker.Queue, len(n.ports))
 	for i, p := range n.ports {
-		out[i] = worker.Queue{Port: p, Tx: send, MAC: packet.MACWord(p.Info().MAC), VLAN: uint16(n.cfg.Ports[i].VLAN)}
+		out[i] = worker.Queue{Port: p, Depth: n.cfg.Ports[i].RxDesc, Tx: send, MAC: packet.MACWord(p.Info().MAC), VLAN: uint16(n.cfg.Ports[i].VLAN)}
 		for _, a := range n.cfg.Ports[i].Addresses {
 			b := a.Addr().As16()
 			switch {

@@ -58,6 +58,7 @@ const (
 	DropICMPChecksum  // an ICMP error with a wrong checksum
 	DropNotRoutable   // what never leaves its link
 	DropRefused       // a class of packets that can't be translated
+	DropStale         // waited in a receive queue while its worker stood still or its node was not admitted
 
 	// Session sync.
 
@@ -86,6 +87,7 @@ var names = [NumCounters]string{
 	"drop_host_ring_full", "drop_ttl", "drop_too_big", "drop_tx_full", "drop_no_memory", "drop_not_for_us",
 	"drop_wrong_vlan", "drop_icmp_unknown", "drop_icmp_limited", "drop_ack_storm", "drop_syn_limited",
 	"drop_family_mismatch", "drop_udp6_zero_checksum", "drop_bad_icmp_checksum", "drop_not_routable", "drop_refused",
+	"drop_stale",
 	"sync_rx", "sync_tx", "sync_rx_bytes", "sync_tx_bytes", "sync_fault", "sync_no_peer", "sync_shard_ring_full",
 	"sync_out_ring_full", "sync_no_route", "sync_no_memory", "sync_not_udp", "event_lost", "mailbox_rejected",
 }

@@ -6,7 +6,7 @@ const (
 	freezeMS = 1000
 )
 
-// pause notes a gap between two turns. After a long one the worker opens no session until somebody who may know has
+// pause notes a gap between two turns. After a long one the worker drops what came meanwhile and opens no session until somebody who may know has
 // answered a question asked after the gap (Unfreeze), or a second went by without any answer.
 func (w *Worker) pause(tick uint32) {
 	if tick-w.now >= pauseMS {
@@ -15,6 +15,7 @@ func (w *Worker) pause(tick uint32) {
 			w.freeze = 1
 		}
 		w.paused.Add(1)
+		w.FlushRx()
 	}
 }
 

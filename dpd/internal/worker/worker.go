@@ -57,9 +57,11 @@ type Handed struct {
 type Queue struct {
 	Port port.Port
 	Rx   []int // queues that this worker receives on
-	Tx   int
-	MAC  uint64 // packet.MACWord of the device
-	VLAN uint16 // tag of all its frames; 0 for none
+	// Depth is the size of each receive ring, in packets.
+	Depth int
+	Tx    int
+	MAC   uint64 // packet.MACWord of the device
+	VLAN  uint16 // tag of all its frames; 0 for none
 	// Speak4 and Speak6 are the device's addresses, which errors of ours come from; zero for none.
 	Speak4 uint64
 	Speak6 [2]uint64
