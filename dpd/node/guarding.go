@@ -2,6 +2,7 @@ package node
 
 import (
 	"context"
+	"slices"
 	"time"
 
 	"github.com/holdfast-lb/holdfast/dpd/internal/announce"
@@ -63,6 +64,7 @@ func (g *guarding) look(n *Node) {
 	if err := n.ann.Hold(hold != "", hold); err != nil {
 		n.log.Error("routes can't be held or released", "err", err)
 	}
+	n.rerouted()
 }
 
 // holding is why the guard holds the routes back; "" when it doesn't. Any thread.
@@ -76,7 +78,11 @@ func (n *Node) holding() string {
 // announceNow brings the routes to what the state asks for. n.mu is held.
 func (n *Node) announceNow() {
 	list := routes(n.state, &n.view, vipsOf(&n.config), n.cfg.BGP.Prepend, [2]bool{n.hops[0].IsValid(), n.hops[1].IsValid()})
+	same := slices.Equal(n.announced, list)
 	n.announced, n.told = list, time.Now()
+	if !same {
+		n.rerouted()
+	}
 	if err := n.ann.Set(plain(list)); err != nil {
 		n.log.Error("routes can't be announced; trying again", "err", err)
 	}

@@ -191,6 +191,7 @@ func (n *Node) links(ctx context.Context, now time.Time, late bool) {
 		return
 	}
 	n.thaw(ctx, frozen)
+	n.tellRoutes()
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	if life != n.life {

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"sync/atomic"
 
 	"golang.org/x/sys/unix"
 
@@ -46,6 +47,7 @@ func (n *Node) wire() error {
 		n.ports = append(n.ports, d)
 	}
 	n.hwSync = make([]bool, len(n.ports))
+	n.owed = make([]atomic.Bool, count)
 	n.routes = &neigh.Publisher{}
 
 	hand := make([][]*ring.SPSC[worker.Handed], count) // [from][to]

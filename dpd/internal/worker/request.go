@@ -15,6 +15,17 @@ var ErrBusy = errors.New("worker: mailbox full")
 // Request is run by the worker's thread between two bursts. It must be short: whoever has much to do sends many.
 type Request func(*Worker)
 
+// Post puts a request into the mailbox without waiting; false when it is full. Any thread.
+func (w *Worker) Post(r Request) bool {
+	select {
+	case w.mail <- r:
+		return true
+	default:
+		w.rejected.Add(1)
+		return false
+	}
+}
+
 // Do runs a request on the worker's thread and waits for its end. After an error the request has not run and never
 // will. Any thread but the worker's.
 func (w *Worker) Do(ctx context.Context, r Request) error {
