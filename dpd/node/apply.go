@@ -171,6 +171,15 @@ func (n *Node) keysToSync(ctx context.Context) error {
 
 // ApplyMembership replaces the view.
 func (n *Node) ApplyMembership(ctx context.Context, m control.Membership) (bool, error) {
+	_, begun := n.clock()
+	changed, err := n.applyMembership(ctx, m)
+	if err == nil {
+		n.vouched.Store(begun)
+	}
+	return changed, err
+}
+
+func (n *Node) applyMembership(ctx context.Context, m control.Membership) (bool, error) {
 	if err := n.attend(ctx); err != nil {
 		return false, err
 	}
@@ -218,7 +227,7 @@ func (n *Node) useView(ctx context.Context, m control.Membership) error {
 	n.fencedAt = fencedAt
 	if n.life != life {
 		// What was seen, asked and told under the former life says nothing about this one.
-		n.seen = observation{late: n.seen.late, pauses: n.seen.pauses}
+		n.seen = observation{late: n.seen.late}
 		n.repairing, n.drain = nil, time.Time{}
 		n.tellPeers()
 	}

@@ -7,6 +7,7 @@ import (
 
 	"github.com/holdfast-lb/holdfast/dpd/internal/control"
 	"github.com/holdfast-lb/holdfast/dpd/internal/flow"
+	"github.com/holdfast-lb/holdfast/dpd/internal/syncer"
 	"github.com/holdfast-lb/holdfast/dpd/internal/syncloop"
 	"github.com/holdfast-lb/holdfast/dpd/internal/syncwire"
 	"github.com/holdfast-lb/holdfast/dpd/internal/worker"
@@ -135,7 +136,6 @@ type observation struct {
 	held     uint64
 	blocks   []control.BlockUse
 	backends []control.Backend
-	pauses   uint64
 	hold     string // why the guard holds the routes back
 }
 
@@ -175,14 +175,17 @@ func (n *Node) links(ctx context.Context, now time.Time, late bool) {
 	ctx, cancel := context.WithTimeout(ctx, watchTimeout)
 	defer cancel()
 	var o observation
-	var fenced, frozen, have bool
+	var fenced, have bool
 	var life flow.Node
 	if err := n.loop.Do(ctx, func(l *syncloop.Loop) {
 		s := l.Sync()
 		if s == nil {
 			return
 		}
-		have, fenced, frozen, life = true, s.Fenced(), s.Frozen(), s.Self()
+		have, fenced, life = true, s.Fenced(), s.Self()
+		if !s.Frozen() {
+			n.thaw(s)
+		}
 		o.stock, o.complete = s.Ready()
 		for _, p := range s.Status(l.Now(), nil) {
 			o.add(&p)
@@ -190,7 +193,6 @@ func (n *Node) links(ctx context.Context, now time.Time, late bool) {
 	}); err != nil || !have {
 		return
 	}
-	n.thaw(ctx, frozen)
 	n.tellRoutes()
 	n.mu.Lock()
 	defer n.mu.Unlock()
@@ -199,7 +201,7 @@ func (n *Node) links(ctx context.Context, now time.Time, late bool) {
 	}
 	o.hold = n.holding()
 	before := n.seen
-	o.owned, o.held, o.blocks, o.backends, o.pauses = before.owned, before.held, before.blocks, before.backends, before.pauses
+	o.owned, o.held, o.blocks, o.backends = before.owned, before.held, before.blocks, before.backends
 	if o.late = before.late; late {
 		o.late = now
 	}
@@ -212,20 +214,13 @@ func (n *Node) links(ctx context.Context, now time.Time, late bool) {
 	}
 }
 
-// thaw lets workers that stood still open sessions again once a member has answered.
-func (n *Node) thaw(ctx context.Context, frozen bool) {
-	var pauses uint64
+// thaw lets workers that stood still open sessions again, once a member has echoed a PROBE, or the coordinator has given
+// a view, that was sent after the worker went on. It runs on the sync thread.
+func (n *Node) thaw(s *syncer.Sync) {
 	for _, w := range n.workers {
-		pauses += w.Pauses()
-	}
-	n.mu.Lock()
-	was := n.seen.pauses
-	if !frozen {
-		n.seen.pauses = pauses
-	}
-	n.mu.Unlock()
-	if !frozen && pauses != was {
-		_ = n.each(ctx, (*worker.Worker).Unfreeze) // a worker that does not take it thaws by itself
+		if since := w.Resumed(); since != 0 && (s.Answered(since) || n.vouched.Load() > since) {
+			w.Post(func(w *worker.Worker) { w.Unfreeze(since) }) // if the mailbox is full, the next look tries again
+		}
 	}
 }
 

@@ -67,6 +67,7 @@ type Node struct {
 	stored  *incarnation
 	server  *apiServer
 	held    atomic.Pointer[string] // why the guard holds the routes back; see holding
+	vouched atomic.Int64           // when the coordinator last began to say that this life is a member, unix milliseconds
 	owed    []atomic.Bool          // by worker: it has not been told that routes changed
 
 	mu        sync.Mutex // of what follows; held while threads are told, so that they hear in order

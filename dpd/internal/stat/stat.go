@@ -15,6 +15,7 @@ const (
 	TxBytes
 	Turns      // turns of the poll loop
 	EmptyTurns // turns that found nothing to do
+	Pauses     // gaps of more than a second between two turns
 	Hits       // packets of a known session
 	Opened     // sessions created here
 	Handed     // packets passed to the worker that owns their bucket
@@ -80,7 +81,7 @@ const (
 )
 
 var names = [NumCounters]string{
-	"rx_packets", "rx_bytes", "tx_packets", "tx_bytes", "turns", "empty_turns", "hits", "opened", "handed_over", "to_sync",
+	"rx_packets", "rx_bytes", "tx_packets", "tx_bytes", "turns", "empty_turns", "pauses", "hits", "opened", "handed_over", "to_sync",
 	"to_host", "icmp_errors", "generated", "unanswered", "held", "released", "takeovers", "evicted",
 	"drop_no_service", "drop_no_server", "drop_no_local_port", "drop_table_full", "drop_not_allocating", "drop_no_session",
 	"drop_hold_full", "drop_hold_timeout", "drop_closed", "drop_no_route", "drop_handover_full", "drop_sync_ring_full",

@@ -22,7 +22,8 @@ type pathMTU struct {
 	trial  int // size of the padded PROBE that is out; 0: none
 	seq    uint32
 	misses int
-	grow   bool // the next trial is of the next step
+	grow   bool   // the next trial is of the next step
+	back   uint32 // the youngest PROBE that came back, of whatever size
 }
 
 func (m *pathMTU) init(most int) {
@@ -79,8 +80,19 @@ func (m *pathMTU) probe(seq uint32) int {
 	return m.trial
 }
 
+// Answered says whether a member has echoed a PROBE that was sent later than that millisecond.
+func (y *Sync) Answered(since int64) bool {
+	for _, p := range y.peers {
+		if r := &p.probe; !p.over && p.mtu.back != 0 && r.seq-p.mtu.back < uint32(len(r.at)) && r.at[p.mtu.back%uint32(len(r.at))] > since {
+			return true
+		}
+	}
+	return false
+}
+
 // echoed says that a PROBE came back.
 func (m *pathMTU) echoed(seq uint32) {
+	m.back = max(m.back, seq)
 	if m.trial == 0 || seq < m.seq {
 		return
 	}

@@ -59,3 +59,35 @@ func TestTheMTUInForceIsWhatBothSidesAndThePathLet(t *testing.T) {
 		})
 	}
 }
+
+func TestAnAnswerIsTheEchoOfAPROBESentLater(t *testing.T) {
+	for _, row := range []struct {
+		name  string
+		seq   uint32 // sent, at 1000 and each 100 ms
+		back  uint32
+		over  bool
+		since int64
+		want  bool
+	}{
+		{"none came back", 20, 0, false, 0, false},
+		{"the one before", 20, 10, false, 2000, false},
+		{"in the same millisecond", 20, 10, false, 1900, false},
+		{"the one after", 20, 10, false, 1899, true},
+		{"from an incarnation that is over", 20, 10, true, 1000, false},
+		{"of one so old that its time is forgotten", 100, 36, false, 1000, false},
+		{"of the oldest whose time is known", 100, 37, false, 1000, true},
+	} {
+		t.Run(row.name, func(t *testing.T) {
+			p := &peer{over: row.over}
+			for p.probe.seq < row.seq {
+				p.probe.seq++
+				p.probe.at[p.probe.seq%64] = 900 + 100*int64(p.probe.seq)
+			}
+			p.mtu.echoed(row.back)
+			p.mtu.echoed(row.back / 2) // an older one, late
+			if got := (&Sync{peers: []*peer{p}}).Answered(row.since); got != row.want {
+				t.Errorf("answered: %v", got)
+			}
+		})
+	}
+}

@@ -165,7 +165,7 @@ type Worker struct {
 	inbound  syncer.Delivery
 	owed     []syncer.Action // ends of bulks that wait for room in the outbox
 	evt      flow.Event
-	paused   atomic.Uint64
+	resumed  atomic.Int64 // when the last long pause ended, in unix milliseconds; 0: nobody need confirm this life
 	rejected atomic.Uint64
 	// released: the burst under way has waited for a QUERY; it does not wait again.
 	released bool
@@ -201,7 +201,7 @@ func (w *Worker) Turn() bool {
 	if g := tick - w.now; g > w.gap {
 		w.gap = g
 	}
-	w.pause(tick)
+	w.pause(tick, wall)
 	w.now, w.wall = tick, wall
 	w.table.Advance(expiry.Tick(w.now))
 	w.freshRoutes()
