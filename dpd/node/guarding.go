@@ -7,6 +7,7 @@ import (
 
 	"github.com/holdfast-lb/holdfast/dpd/internal/announce"
 	"github.com/holdfast-lb/holdfast/dpd/internal/config"
+	"github.com/holdfast-lb/holdfast/dpd/internal/control"
 )
 
 // guarding samples the node for the guard that decides whether its routes may stand.
@@ -75,9 +76,18 @@ func (n *Node) holding() string {
 	return ""
 }
 
+// routing is the state that the routes follow: a joiner that lacks nothing else announces its local addresses, so that
+// the routes to them can be proved.
+func (n *Node) routing() control.State {
+	if n.state == control.StateJoining && n.proving.on {
+		return control.StateReady
+	}
+	return n.state
+}
+
 // announceNow brings the routes to what the state asks for. n.mu is held.
 func (n *Node) announceNow() {
-	list := routes(n.state, &n.view, vipsOf(&n.config), n.cfg.BGP.Prepend, [2]bool{n.hops[0].IsValid(), n.hops[1].IsValid()})
+	list := routes(n.routing(), &n.view, vipsOf(&n.config), n.cfg.BGP.Prepend, [2]bool{n.hops[0].IsValid(), n.hops[1].IsValid()})
 	same := slices.Equal(n.announced, list)
 	n.announced, n.told = list, time.Now()
 	if !same {

@@ -3,6 +3,7 @@ package node
 import (
 	"context"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/holdfast-lb/holdfast/dpd/internal/control"
@@ -240,7 +241,7 @@ func (n *Node) fence(ctx context.Context) {
 
 // step moves the state on and announces what it asks for; it reports a change.
 func (n *Node) step() bool {
-	before := n.state
+	before, routing := n.state, n.routing()
 	switch n.state {
 	case control.StateJoining, control.StateReady, control.StateAdmitted, control.StateDegraded:
 		switch n.view.Self.State {
@@ -251,8 +252,11 @@ func (n *Node) step() bool {
 		case control.Draining:
 			n.state = control.StateDraining
 		default:
-			n.state = control.StateJoining
-			if n.ready() {
+			rest := n.holding() == "" && !slices.ContainsFunc(n.conditions(), func(c control.Condition) bool {
+				return !c.Met && c.Type != control.ConditionRoutes
+			})
+			n.proving.start(rest)
+			if n.state = control.StateJoining; rest && n.unproved() == "" {
 				n.state = control.StateReady
 			}
 		}
@@ -262,12 +266,14 @@ func (n *Node) step() bool {
 		}
 	}
 	if n.state == before {
-		if time.Since(n.told) >= retellEvery {
+		if n.routing() != routing || time.Since(n.told) >= retellEvery {
 			n.announceNow() // what failed is tried again
 		}
+		n.prove()
 		return false
 	}
 	n.announceNow()
+	n.prove()
 	n.log.Info("state", "from", stateNames[before], "to", stateNames[n.state], "view", n.view.View)
 	n.tellPeers()
 	return true
@@ -312,7 +318,7 @@ func (n *Node) conditions() []control.Condition {
 		c(control.ConditionHello, alone || n.seen.hello, "a live member has not answered HELLO"),
 		c(control.ConditionStock, alone || n.seen.stock, "a live member has not begun its bulk, or less than 70 % of the stock is here"),
 		c(control.ConditionAllocation, alone || free || n.seen.complete, "no block may be allocated from, and a member has not ended its bulk"),
-		c(control.ConditionRoutes, n.holding() == "", n.holding()),
+		c(control.ConditionRoutes, n.unproved() == "", n.unproved()),
 	}
 }
 
@@ -323,13 +329,4 @@ func (n *Node) freeToAllocate() bool {
 		}
 	}
 	return false
-}
-
-func (n *Node) ready() bool {
-	for _, c := range n.conditions() {
-		if !c.Met {
-			return false
-		}
-	}
-	return true
 }

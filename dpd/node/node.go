@@ -86,6 +86,7 @@ type Node struct {
 	torn      bool         // the last change of blocks failed half-way
 	fencedAt  map[flow.Node]time.Time
 	announced []purposeRoute
+	proving   proving
 	told      time.Time // when routes were announced last
 	seen      observation
 	nextUse   time.Time          // not before, see blockUse

@@ -21,7 +21,7 @@ func TestAStalledWorkerOpensNothingBeforeSomebodyAnswersForItsNode(t *testing.T)
 		before func(c *cluster)
 		after  func(c *cluster)
 		then   func(c *cluster) // once it goes on
-		thaws  bool // before a second has gone by
+		thaws  bool             // before a second has gone by
 	}{
 		{"the peer answers", hear(true), hear(true), nil, true},
 		{"the peer answered only before the stand-still", hear(true), hear(false), nil, false},

@@ -25,7 +25,7 @@ type purposeRoute struct {
 // routes is what this node announces in a state:
 //
 //	sip              as soon as the node has one, until it has drained or is fenced
-//	laddr blocks     from READY on: the own ones plainly, all others as backup, so that the router falls over for VIP and
+//	laddr blocks     from READY on, and before it once nothing but their proof is missing: the own ones plainly, all others as backup, so that the router falls over for VIP and
 //	                 laddr in the same moment when a node dies, with no coordinator in the path
 //	VIPs             while admitted, and by the view's word
 //

@@ -52,6 +52,7 @@ type Machine struct {
 	gateways  []gateway
 	nextProbe uint32
 	echoSeq   uint16
+	proof     proof
 
 	announcements []announcement
 	groups        []membership // of every address that is answered for
@@ -195,6 +196,7 @@ func (m *Machine) Tick(now uint32) {
 		m.cursor++
 	}
 	m.probeGateways(now)
+	m.proveSome(now)
 	m.announceSome(now)
 	m.reportGroups(now)
 	if m.dirty && (len(m.list) <= smallTable || due(now, m.published+publishMS)) {

@@ -149,6 +149,7 @@ type Publisher struct {
 	counts   [NumCounts]atomic.Uint64
 	asked    atomic.Bool
 	echo     atomic.Uint32 // tick of the last echo of a gateway
+	proof    atomic.Pointer[Proof]
 }
 
 // Load is the current snapshot; nil before the Machine exists. Any thread.
