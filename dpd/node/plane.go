@@ -91,6 +91,7 @@ func (n *Node) lifeNow() flow.Node {
 
 // Sessions passes every record that want selects to each.
 func (n *Node) Sessions(ctx context.Context, want func(*flow.Session) bool, each func(*flow.Session, int) bool) error {
+	want = n.bound(want)
 	for i, w := range n.workers {
 		more := true
 		if err := w.Scan(ctx, want, func(s *flow.Session) bool { more = each(s, i); return more }); err != nil {
@@ -111,6 +112,7 @@ func (n *Node) Session(ctx context.Context, k flow.Key) (flow.Session, int, erro
 			return flow.Session{}, 0, fmt.Errorf("%w: worker %d", control.ErrBusy, i)
 		}
 		if ok {
+			bind(n.scheduleNow(), &s)
 			return s, i, nil
 		}
 	}
@@ -119,6 +121,7 @@ func (n *Node) Session(ctx context.Context, k flow.Key) (flow.Session, int, erro
 
 // Close closes the owned ones of the sessions that want selects.
 func (n *Node) Close(ctx context.Context, want func(*flow.Session) bool) (sum uint64, err error) {
+	want = n.bound(want)
 	for i, w := range n.workers {
 		c, err := w.CloseOwned(ctx, want)
 		if sum += c; err != nil {
