@@ -82,7 +82,7 @@ const (
 	NodeState_NODE_STATE_UNSPECIFIED NodeState = 0
 	// Started; has no place in the cluster yet.
 	NodeState_NODE_STATE_STARTING NodeState = 1
-	// In the view; gets the stock of sessions.
+	// In the view; gets the stock of sessions, then announces its laddrs and proves the routes.
 	NodeState_NODE_STATE_JOINING NodeState = 2
 	// Every ready condition is met; waits for admission.
 	NodeState_NODE_STATE_READY NodeState = 3
@@ -169,7 +169,8 @@ const (
 	ReadyConditionType_READY_CONDITION_TYPE_STOCK ReadyConditionType = 5
 	// The node may allocate: its block is free, or every member ended its bulk.
 	ReadyConditionType_READY_CONDITION_TYPE_ALLOCATION ReadyConditionType = 6
-	// Its routes are announced and an echo came back through the router; true where nothing is announced.
+	// Its laddr routes are announced, and an echo of the gateway came back to each address of its own blocks, which only these
+	// routes lead here; true where nothing is announced or no gateway is configured.
 	ReadyConditionType_READY_CONDITION_TYPE_ROUTES ReadyConditionType = 7
 )
 
@@ -305,7 +306,7 @@ type PeerSync struct {
 	Desync bool `protobuf:"varint,6,opt,name=desync,proto3" json:"desync,omitempty"`
 	// The last digests were equal.
 	DigestEqual bool `protobuf:"varint,7,opt,name=digest_equal,json=digestEqual,proto3" json:"digest_equal,omitempty"`
-	// Sync MTU in force, bytes of UDP payload.
+	// Sync MTU in force, bytes of UDP payload: 48 less than the IPv6 packets that sync.mtu counts.
 	Mtu uint32 `protobuf:"varint,8,opt,name=mtu,proto3" json:"mtu,omitempty"`
 	// Datagrams sent.
 	Sent uint64 `protobuf:"varint,9,opt,name=sent,proto3" json:"sent,omitempty"`
