@@ -127,6 +127,8 @@ func (n *Node) static(ctx context.Context) error {
 
 // observation is what the watcher saw last.
 type observation struct {
+	at       int64   // unix milliseconds of the sync thread
+	offsets  []int64 // of the clocks of peers that are heard
 	peers    []control.Peer
 	bulk     []control.Bulk
 	hello    bool // every live member answered HELLO
@@ -187,6 +189,7 @@ func (n *Node) links(ctx context.Context, now time.Time, late bool) {
 		if !s.Frozen() {
 			n.thaw(s)
 		}
+		o.at = l.Now()
 		o.stock, o.complete = s.Ready()
 		for _, p := range s.Status(l.Now(), nil) {
 			o.add(&p)
@@ -207,6 +210,9 @@ func (n *Node) links(ctx context.Context, now time.Time, late bool) {
 		o.late = now
 	}
 	n.seen = o
+	if verdict := n.timing; !late && n.timing.step(o.at, medianClock(o.offsets)) && !n.clockTurned(ctx) {
+		n.timing = verdict // the next look tries again
+	}
 	if fenced && n.state != control.StateFenced {
 		n.fence(ctx)
 	}
@@ -223,6 +229,17 @@ func (n *Node) thaw(s *syncer.Sync) {
 			w.Post(func(w *worker.Worker) { w.Unfreeze(since) }) // if the mailbox is full, the next look tries again
 		}
 	}
+}
+
+// clockTurned stops opening sessions, or begins again, by the verdict on this node's clock; false if a worker didn't hear of it.
+func (n *Node) clockTurned(ctx context.Context) bool {
+	n.log.Warn("this node's clock against the median of its peers' and its own", "off", n.timing.off, "ms", medianClock(n.seen.offsets))
+	if err := n.allow(ctx); err != nil {
+		n.log.Error("workers were not told whether they may open sessions", "err", err)
+		return false
+	}
+	n.notify()
+	return true
 }
 
 // fence stops allocating, withdraws, and has member join again under a new incarnation.
@@ -246,7 +263,9 @@ func (n *Node) step() bool {
 	case control.StateJoining, control.StateReady, control.StateAdmitted, control.StateDegraded:
 		switch n.view.Self.State {
 		case control.Admitted:
-			n.state = control.StateAdmitted
+			if n.state = control.StateAdmitted; n.timing.off {
+				n.state = control.StateDegraded
+			}
 		case control.Degraded:
 			n.state = control.StateDegraded
 		case control.Draining:

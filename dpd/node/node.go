@@ -87,6 +87,7 @@ type Node struct {
 	fencedAt  map[flow.Node]time.Time
 	announced []purposeRoute
 	proving   proving
+	timing    clockGuard
 	told      time.Time // when routes were announced last
 	seen      observation
 	nextUse   time.Time          // not before, see blockUse

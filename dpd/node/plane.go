@@ -64,6 +64,7 @@ func (n *Node) Status() control.Status {
 	s := control.Status{
 		Self: n.life, State: n.state, View: n.view.View, Revision: n.config.Revision, KeyGeneration: n.keys.Generation,
 		Bulk: n.seen.bulk, Conditions: n.conditions(), Blocks: n.seen.blocks, Backends: n.seen.backends, Owned: n.seen.owned, Held: n.seen.held,
+		ClockOff:     n.timing.off,
 		DetectorLate: !n.seen.late.IsZero() && time.Since(n.seen.late) < lateCounts,
 	}
 	for _, p := range n.seen.peers {

@@ -103,6 +103,7 @@ type Status struct {
 	Blocks        []BlockUse
 	Fenced        []FencedAge
 	DetectorLate  bool
+	ClockOff      bool
 	Backends      []Backend
 	Owned, Held   uint64 // live sessions
 }

@@ -774,7 +774,10 @@ type SyncStatus struct {
 	// Live sessions that this node owns.
 	SessionsOwned uint64 `protobuf:"varint,13,opt,name=sessions_owned,json=sessionsOwned,proto3" json:"sessions_owned,omitempty"`
 	// Live sessions that this node holds, whoever owns them.
-	SessionsHeld  uint64 `protobuf:"varint,14,opt,name=sessions_held,json=sessionsHeld,proto3" json:"sessions_held,omitempty"`
+	SessionsHeld uint64 `protobuf:"varint,14,opt,name=sessions_held,json=sessionsHeld,proto3" json:"sessions_held,omitempty"`
+	// This node's clock has been more than 500 ms off the median of its peers' clocks and its own for a second, and not been
+	// within 400 ms of it for 5 s since: it opens no session, whatever the view says.
+	ClockOff      bool `protobuf:"varint,17,opt,name=clock_off,json=clockOff,proto3" json:"clock_off,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -905,6 +908,13 @@ func (x *SyncStatus) GetSessionsHeld() uint64 {
 		return x.SessionsHeld
 	}
 	return 0
+}
+
+func (x *SyncStatus) GetClockOff() bool {
+	if x != nil {
+		return x.ClockOff
+	}
+	return false
 }
 
 // SteeringRule is one rule that sends packets to a queue.
@@ -1202,7 +1212,7 @@ const file_holdfast_dpd_v1_status_proto_rawDesc = "" +
 	"\rBackendSignal\x12\x1b\n" +
 	"\tserver_id\x18\x01 \x01(\rR\bserverId\x12\x14\n" +
 	"\x05alive\x18\x02 \x01(\x04R\x05alive\x12\x12\n" +
-	"\x04dead\x18\x03 \x01(\x04R\x04dead\"\xad\x05\n" +
+	"\x04dead\x18\x03 \x01(\x04R\x04dead\"\xca\x05\n" +
 	"\n" +
 	"SyncStatus\x12-\n" +
 	"\x04self\x18\x01 \x01(\v2\x19.holdfast.dpd.v1.NodeLifeR\x04self\x120\n" +
@@ -1220,7 +1230,8 @@ const file_holdfast_dpd_v1_status_proto_rawDesc = "" +
 	"\rdetector_late\x18\v \x01(\bR\fdetectorLate\x12G\n" +
 	"\x0fbackend_signals\x18\f \x03(\v2\x1e.holdfast.dpd.v1.BackendSignalR\x0ebackendSignals\x12%\n" +
 	"\x0esessions_owned\x18\r \x01(\x04R\rsessionsOwned\x12#\n" +
-	"\rsessions_held\x18\x0e \x01(\x04R\fsessionsHeld\"n\n" +
+	"\rsessions_held\x18\x0e \x01(\x04R\fsessionsHeld\x12\x1b\n" +
+	"\tclock_off\x18\x11 \x01(\bR\bclockOff\"n\n" +
 	"\fSteeringRule\x12\x12\n" +
 	"\x04rule\x18\x01 \x01(\tR\x04rule\x12\x16\n" +
 	"\x06device\x18\x02 \x01(\tR\x06device\x12\x1a\n" +
