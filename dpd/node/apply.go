@@ -88,6 +88,7 @@ func schedule(c *control.Config) *sched.Config {
 		s := &c.Services[i]
 		t := sched.ServiceConfig{
 			ID: s.ID, VIP: s.VIP, Proto: s.Proto, Mode: s.Mode, Algorithm: sched.Algorithm(s.Algorithm), Timeouts: sched.Timeouts(s.Timeouts),
+			Reset: s.Reset,
 		}
 		for _, r := range s.Servers {
 			t.Servers = append(t.Servers, sched.ServerConfig{

@@ -5,6 +5,7 @@ import (
 	"testing"
 
 	. "github.com/holdfast-lb/holdfast/dpd/dpdtest"
+	"github.com/holdfast-lb/holdfast/dpd/internal/flow"
 	"github.com/holdfast-lb/holdfast/dpd/internal/nat"
 	"github.com/holdfast-lb/holdfast/dpd/internal/packet"
 )
@@ -85,5 +86,25 @@ func TestNoErrorIsSentAbout(t *testing.T) {
 	}
 	if n := nat.ErrorSize(new(packet.Info)); n != 0 {
 		t.Errorf("a refused packet: %d bytes", n)
+	}
+}
+
+func TestPutResetContinuesItsSide(t *testing.T) {
+	for _, c := range []struct {
+		name string
+		want *Frame
+		seq  uint32
+	}{
+		{"over IPv4", TCP(vip4, client4).Flags(RST).Seq(77).Frag(0x4000), 77},
+		{"over IPv6", TCP(vip6, client6).Flags(RST).Seq(0xffffffff), 0xffffffff},
+	} {
+		want := c.want.Window(0).Bytes()
+		info := parse(t, want)
+		k := flow.Key{Addr: info.Addr, Meta: info.Meta}
+		got := make([]byte, nat.ResetSize(k.Family()))
+		nat.PutReset(got, &k, c.seq)
+		if !bytes.Equal(got, want[info.L3:]) {
+			t.Errorf("%s\ngot  %x\nwant %x", c.name, got, want[info.L3:])
+		}
 	}
 }

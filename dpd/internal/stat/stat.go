@@ -23,6 +23,8 @@ const (
 	ToHost     // ARP, neighbour discovery, echo: passed to the host part
 	ICMPErrors // ICMP errors translated
 	Generated  // packets made here (RST, ICMP errors)
+	Resets     // of these, RSTs to the sides of sessions that ended for idleness
+	ResetsLost // sides that were not reset: too many sessions ended at once, or their sequence number is not known
 	Unanswered // of packets that ask for an answer of ours, the ones that its rate limit left without
 	Held       // packets that waited for a QUERY
 	Released   // of those, the ones whose QUERY was answered
@@ -82,7 +84,7 @@ const (
 
 var names = [NumCounters]string{
 	"rx_packets", "rx_bytes", "tx_packets", "tx_bytes", "turns", "empty_turns", "pauses", "hits", "opened", "handed_over", "to_sync",
-	"to_host", "icmp_errors", "generated", "unanswered", "held", "released", "takeovers", "evicted",
+	"to_host", "icmp_errors", "generated", "resets", "resets_lost", "unanswered", "held", "released", "takeovers", "evicted",
 	"drop_no_service", "drop_no_server", "drop_no_local_port", "drop_table_full", "drop_not_allocating", "drop_no_session",
 	"drop_hold_full", "drop_hold_timeout", "drop_closed", "drop_no_route", "drop_handover_full", "drop_sync_ring_full",
 	"drop_host_ring_full", "drop_ttl", "drop_too_big", "drop_tx_full", "drop_no_memory", "drop_not_for_us",

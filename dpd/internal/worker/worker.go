@@ -169,6 +169,7 @@ type Worker struct {
 	rejected atomic.Uint64
 	// released: the burst under way has waited for a QUERY; it does not wait again.
 	released bool
+	resets   resets
 	// overdue: and nobody answered it.
 	overdue bool
 }
