@@ -12,7 +12,7 @@ if ! [ -x "$buf" ] || ! [ proto/node_modules/.package-lock.json -nt proto/packag
     echo "generate: npm is missing: apt-get install --no-install-recommends npm; nothing else needs it, generated files are committed" >&2
     exit 1
   }
-  (cd proto && npm ci --silent)
+  (cd proto && npm ci --silent --no-audit --no-fund || npm ci)
 fi
 
 generate() {

@@ -12,6 +12,7 @@ import (
 
 	crand "crypto/rand"
 
+	"github.com/holdfast-lb/holdfast/dpd/internal/config"
 	"github.com/holdfast-lb/holdfast/dpd/internal/control"
 	"github.com/holdfast-lb/holdfast/dpd/internal/flow"
 	"github.com/holdfast-lb/holdfast/dpd/internal/sched"
@@ -87,6 +88,7 @@ func schedule(c *control.Config) *sched.Config {
 		s := &c.Services[i]
 		t := sched.ServiceConfig{
 			ID: s.ID, VIP: s.VIP, Proto: s.Proto, Mode: s.Mode, Algorithm: sched.Algorithm(s.Algorithm), Timeouts: sched.Timeouts(s.Timeouts),
+			Reset: s.Reset,
 		}
 		for _, r := range s.Servers {
 			t.Servers = append(t.Servers, sched.ServerConfig{
@@ -186,6 +188,15 @@ func (n *Node) keysToSync(ctx context.Context) error {
 
 // ApplyMembership replaces the view.
 func (n *Node) ApplyMembership(ctx context.Context, m control.Membership) (bool, error) {
+	_, begun := n.clock()
+	changed, err := n.applyMembership(ctx, m)
+	if err == nil {
+		n.vouched.Store(begun)
+	}
+	return changed, err
+}
+
+func (n *Node) applyMembership(ctx context.Context, m control.Membership) (bool, error) {
 	if err := n.attend(ctx); err != nil {
 		return false, err
 	}
@@ -213,6 +224,11 @@ func (n *Node) ApplyMembership(ctx context.Context, m control.Membership) (bool,
 func (n *Node) useView(ctx context.Context, m control.Membership) error {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), applyTimeout)
 	defer cancel()
+	if !serving(n.state) && (m.Self.State == control.Admitted || m.Self.State == control.Degraded) {
+		if err := n.each(ctx, (*worker.Worker).FlushRx); err != nil {
+			return err
+		}
+	}
 	before, life := n.view, n.life
 	n.view, n.life = m, m.Self.Life
 	if err := n.tellView(ctx, &m); err != nil {
@@ -228,8 +244,9 @@ func (n *Node) useView(ctx context.Context, m control.Membership) error {
 	n.fencedAt = fencedAt
 	if n.life != life {
 		// What was seen, asked and told under the former life says nothing about this one.
-		n.seen = observation{late: n.seen.late, pauses: n.seen.pauses}
+		n.seen = observation{late: n.seen.late}
 		n.repairing, n.drain = nil, time.Time{}
+		n.proving.start(false)
 		n.tellPeers()
 	}
 	if !n.step() {
@@ -293,7 +310,7 @@ func (n *Node) viewToSync(ctx context.Context, v *syncer.View, blocks []syncer.B
 			var s *syncer.Sync
 			s, err = syncer.NewSync(l.Now(), syncer.SyncConfig{
 				Self: v.Self, Shards: len(n.workers), ShardOf: func(b flow.Bucket) int { return n.buckets.Worker(uint8(b)) },
-				MTU: n.cfg.Sync.MTU - ipUDP, ConfigDigest: configDigest(&n.config), Random: random,
+				MTU: syncPayload(&n.cfg), ConfigDigest: configDigest(&n.config), Random: random,
 			}, l)
 			if err != nil {
 				return
@@ -318,6 +335,9 @@ func (n *Node) viewToSync(ctx context.Context, v *syncer.View, blocks []syncer.B
 
 // ipUDP is the larger of the headers around a sync datagram: sync.mtu counts IP packets, the machine UDP payloads.
 const ipUDP = 48
+
+// syncPayload is the greatest sync datagram: what sync.mtu and the widest port let through.
+func syncPayload(c *config.Config) int { return min(c.Sync.MTU, maxMTU(c)) - ipUDP }
 
 func random(b []byte) {
 	if _, err := crand.Read(b); err != nil {

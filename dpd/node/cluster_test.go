@@ -57,11 +57,12 @@ type cluster struct {
 	to     func(in bool, info *packet.Info) int
 	view   uint64
 	states map[*Node]control.MemberState
-	plug   []int          // port of the switch, by position
-	incs   []uint64       // of each node's life, by position
-	holder map[int]int    // of blocks by position, where it is not the node of that position
-	room   int            // sessions of each family that a node to be made has room for; at least 4096
-	asleep map[*Node]bool // the sync thread stands still
+	plug   []int                         // port of the switch, by position
+	incs   []uint64                      // of each node's life, by position
+	holder map[int]int                   // of blocks by position, where it is not the node of that position
+	room   int                           // sessions of each family that a node to be made has room for; at least 4096
+	asleep map[*Node]bool                // the sync thread stands still
+	adjust func(i int, c *config.Config) // of nodes to be made; may be nil
 	now    int64
 }
 
@@ -108,9 +109,12 @@ func (c *cluster) start(i, workers, rx int) {
 	cfg.Node = config.Node{Name: fmt.Sprintf("lb-%d", i+1), DataDir: c.t.TempDir()}
 	cfg.Workers, cfg.Announce, cfg.Poll = workers, config.AnnounceNone, config.PollAdaptive
 	cfg.Table = config.Table{SessionsV4: max(c.room, 4096), SessionsV6: max(c.room, 4096)}
-	cfg.Ports = []config.Port{{Name: "p0", Device: "memory", MTU: 1500, Addresses: []netip.Prefix{
+	cfg.Ports = []config.Port{{Name: "p0", Device: "memory", MTU: 1500, RxDesc: dpdtest.DefaultDepth, Addresses: []netip.Prefix{
 		netip.MustParsePrefix(fmt.Sprintf("10.0.0.1%d/24", i)), netip.MustParsePrefix(fmt.Sprintf("fd00::1%d/64", i)),
 	}}}
+	if c.adjust != nil {
+		c.adjust(i, &cfg)
+	}
 	pool := dpdtest.NewPool(4096)
 	p := dpdtest.NewPort(pool, dpdtest.PortConfig{Name: "memory", MAC: nodeMAC(i), RxQueues: rx, TxQueues: workers + 1, Queue: func(f []byte) int {
 		from, to := 14+12, 14+24 // addresses and ports

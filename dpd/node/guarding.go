@@ -2,10 +2,12 @@ package node
 
 import (
 	"context"
+	"slices"
 	"time"
 
 	"github.com/holdfast-lb/holdfast/dpd/internal/announce"
 	"github.com/holdfast-lb/holdfast/dpd/internal/config"
+	"github.com/holdfast-lb/holdfast/dpd/internal/control"
 )
 
 // guarding samples the node for the guard that decides whether its routes may stand.
@@ -63,6 +65,7 @@ func (g *guarding) look(n *Node) {
 	if err := n.ann.Hold(hold != "", hold); err != nil {
 		n.log.Error("routes can't be held or released", "err", err)
 	}
+	n.rerouted()
 }
 
 // holding is why the guard holds the routes back; "" when it doesn't. Any thread.
@@ -73,10 +76,23 @@ func (n *Node) holding() string {
 	return ""
 }
 
+// routing is the state that the routes follow: a joiner that lacks nothing else announces its local addresses, so that
+// the routes to them can be proved.
+func (n *Node) routing() control.State {
+	if n.state == control.StateJoining && n.proving.on {
+		return control.StateReady
+	}
+	return n.state
+}
+
 // announceNow brings the routes to what the state asks for. n.mu is held.
 func (n *Node) announceNow() {
-	list := routes(n.state, &n.view, vipsOf(&n.config), n.cfg.BGP.Prepend, [2]bool{n.hops[0].IsValid(), n.hops[1].IsValid()})
+	list := routes(n.routing(), &n.view, vipsOf(&n.config), n.cfg.BGP.Prepend, [2]bool{n.hops[0].IsValid(), n.hops[1].IsValid()})
+	same := slices.Equal(n.announced, list)
 	n.announced, n.told = list, time.Now()
+	if !same {
+		n.rerouted()
+	}
 	if err := n.ann.Set(plain(list)); err != nil {
 		n.log.Error("routes can't be announced; trying again", "err", err)
 	}

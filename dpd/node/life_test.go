@@ -163,7 +163,6 @@ func TestAZombieIsFencedOpensNothingAndDisturbsNobody(t *testing.T) {
 		k.Abort()
 	}
 	c.rest(8000)
-	zombie.dev.(*memory).port.Drain() // a queue of a second ago is no test of the rest
 	delete(c.paused, zombie)
 	c.onlyVia(0)
 	refused := c.sum(zombie, "drop_not_allocating")

@@ -2,12 +2,13 @@ package node
 
 import (
 	"context"
-	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/holdfast-lb/holdfast/dpd/internal/control"
 	"github.com/holdfast-lb/holdfast/dpd/internal/flow"
+	"github.com/holdfast-lb/holdfast/dpd/internal/syncer"
 	"github.com/holdfast-lb/holdfast/dpd/internal/syncloop"
 	"github.com/holdfast-lb/holdfast/dpd/internal/syncwire"
 	"github.com/holdfast-lb/holdfast/dpd/internal/worker"
@@ -17,9 +18,6 @@ var stateNames = [...]string{
 	control.StateStarting: "starting", control.StateJoining: "joining", control.StateReady: "ready", control.StateAdmitted: "admitted",
 	control.StateDraining: "draining", control.StateDrained: "drained", control.StateFenced: "fenced", control.StateDegraded: "degraded",
 }
-
-// ErrStaticPeers: a run without control plane knows no incarnations of peers yet.
-var ErrStaticPeers = errors.New("static.peers: session sync without a coordinator is not supported in this version")
 
 // member makes this node a member of the cluster and, whenever its life is fenced, a member again.
 //
@@ -105,9 +103,6 @@ func (n *Node) become(ctx context.Context, a assignment) error {
 // static runs a node by its own file: one member, no sync.
 func (n *Node) static(ctx context.Context) error {
 	s := n.cfg.Static
-	if len(s.Peers) > 0 {
-		return ErrStaticPeers
-	}
 	m, c := staticMembership(s, n.cfg.Sync.Port), staticConfig(s)
 	inc := max(n.stored.value+1, uint64(time.Now().UnixMilli()))
 	if err := n.stored.set(inc); err != nil {
@@ -136,6 +131,8 @@ func (n *Node) static(ctx context.Context) error {
 
 // observation is what the watcher saw last.
 type observation struct {
+	at       int64   // unix milliseconds of the sync thread
+	offsets  []int64 // of the clocks of peers that are heard
 	peers    []control.Peer
 	bulk     []control.Bulk
 	hello    bool // every live member answered HELLO
@@ -149,7 +146,6 @@ type observation struct {
 	relayed  []control.RelayedUse
 	heard    time.Time // when relayed was read
 	backends []control.Backend
-	pauses   uint64
 	hold     string // why the guard holds the routes back
 }
 
@@ -189,14 +185,18 @@ func (n *Node) links(ctx context.Context, now time.Time, late bool) {
 	ctx, cancel := context.WithTimeout(ctx, watchTimeout)
 	defer cancel()
 	var o observation
-	var fenced, frozen, have bool
+	var fenced, have bool
 	var life flow.Node
 	if err := n.loop.Do(ctx, func(l *syncloop.Loop) {
 		s := l.Sync()
 		if s == nil {
 			return
 		}
-		have, fenced, frozen, life = true, s.Fenced(), s.Frozen(), s.Self()
+		have, fenced, life = true, s.Fenced(), s.Self()
+		if !s.Frozen() {
+			n.thaw(s)
+		}
+		o.at = l.Now()
 		o.stock, o.complete = s.Ready()
 		for _, p := range s.Status(l.Now(), nil) {
 			o.add(&p)
@@ -204,7 +204,7 @@ func (n *Node) links(ctx context.Context, now time.Time, late bool) {
 	}); err != nil || !have {
 		return
 	}
-	n.thaw(ctx, frozen)
+	n.tellRoutes()
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	if life != n.life {
@@ -212,12 +212,15 @@ func (n *Node) links(ctx context.Context, now time.Time, late bool) {
 	}
 	o.hold = n.holding()
 	before := n.seen
-	o.owned, o.held, o.backends, o.pauses = before.owned, before.held, before.backends, before.pauses
+	o.owned, o.held, o.backends = before.owned, before.held, before.backends
 	o.blocks, o.counted, o.relayed, o.heard = before.blocks, before.counted, before.relayed, before.heard
 	if o.late = before.late; late {
 		o.late = now
 	}
 	n.seen = o
+	if verdict := n.timing; !late && n.timing.step(o.at, medianClock(o.offsets)) && !n.clockTurned(ctx) {
+		n.timing = verdict // the next look tries again
+	}
 	if fenced && n.state != control.StateFenced {
 		n.fence(ctx)
 	}
@@ -226,21 +229,25 @@ func (n *Node) links(ctx context.Context, now time.Time, late bool) {
 	}
 }
 
-// thaw lets workers that stood still open sessions again once a member has answered.
-func (n *Node) thaw(ctx context.Context, frozen bool) {
-	var pauses uint64
+// thaw lets workers that stood still open sessions again, once a member has echoed a PROBE, or the coordinator has given
+// a view, that was sent after the worker went on. It runs on the sync thread.
+func (n *Node) thaw(s *syncer.Sync) {
 	for _, w := range n.workers {
-		pauses += w.Pauses()
+		if since := w.Resumed(); since != 0 && (s.Answered(since) || n.vouched.Load() > since) {
+			w.Post(func(w *worker.Worker) { w.Unfreeze(since) }) // if the mailbox is full, the next look tries again
+		}
 	}
-	n.mu.Lock()
-	was := n.seen.pauses
-	if !frozen {
-		n.seen.pauses = pauses
+}
+
+// clockTurned stops opening sessions, or begins again, by the verdict on this node's clock; false if a worker didn't hear of it.
+func (n *Node) clockTurned(ctx context.Context) bool {
+	n.log.Warn("this node's clock against the median of its peers' and its own", "off", n.timing.off, "ms", medianClock(n.seen.offsets))
+	if err := n.allow(ctx); err != nil {
+		n.log.Error("workers were not told whether they may open sessions", "err", err)
+		return false
 	}
-	n.mu.Unlock()
-	if !frozen && pauses != was {
-		_ = n.each(ctx, (*worker.Worker).Unfreeze) // a worker that does not take it thaws by itself
-	}
+	n.notify()
+	return true
 }
 
 // fence stops allocating, withdraws, and has member join again under a new incarnation.
@@ -259,19 +266,24 @@ func (n *Node) fence(ctx context.Context) {
 
 // step moves the state on and announces what it asks for; it reports a change.
 func (n *Node) step() bool {
-	before := n.state
+	before, routing := n.state, n.routing()
 	switch n.state {
 	case control.StateJoining, control.StateReady, control.StateAdmitted, control.StateDegraded:
 		switch n.view.Self.State {
 		case control.Admitted:
-			n.state = control.StateAdmitted
+			if n.state = control.StateAdmitted; n.timing.off {
+				n.state = control.StateDegraded
+			}
 		case control.Degraded:
 			n.state = control.StateDegraded
 		case control.Draining:
 			n.state = control.StateDraining
 		default:
-			n.state = control.StateJoining
-			if n.ready() {
+			rest := n.holding() == "" && !slices.ContainsFunc(n.conditions(), func(c control.Condition) bool {
+				return !c.Met && c.Type != control.ConditionRoutes
+			})
+			n.proving.start(rest)
+			if n.state = control.StateJoining; rest && n.unproved() == "" {
 				n.state = control.StateReady
 			}
 		}
@@ -281,12 +293,14 @@ func (n *Node) step() bool {
 		}
 	}
 	if n.state == before {
-		if time.Since(n.told) >= retellEvery {
+		if n.routing() != routing || time.Since(n.told) >= retellEvery {
 			n.announceNow() // what failed is tried again
 		}
+		n.prove()
 		return false
 	}
 	n.announceNow()
+	n.prove()
 	n.log.Info("state", "from", stateNames[before], "to", stateNames[n.state], "view", n.view.View)
 	n.tellPeers()
 	return true
@@ -331,7 +345,7 @@ func (n *Node) conditions() []control.Condition {
 		c(control.ConditionHello, alone || n.seen.hello, "a live member has not answered HELLO"),
 		c(control.ConditionStock, alone || n.seen.stock, "a live member has not begun its bulk, or less than 70 % of the stock is here"),
 		c(control.ConditionAllocation, alone || free || n.seen.complete, "no block may be allocated from, and a member has not ended its bulk"),
-		c(control.ConditionRoutes, n.holding() == "", n.holding()),
+		c(control.ConditionRoutes, n.unproved() == "", n.unproved()),
 	}
 }
 
@@ -342,13 +356,4 @@ func (n *Node) freeToAllocate() bool {
 		}
 	}
 	return false
-}
-
-func (n *Node) ready() bool {
-	for _, c := range n.conditions() {
-		if !c.Met {
-			return false
-		}
-	}
-	return true
 }

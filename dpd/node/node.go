@@ -67,6 +67,8 @@ type Node struct {
 	stored  *incarnation
 	server  *apiServer
 	held    atomic.Pointer[string] // why the guard holds the routes back; see holding
+	vouched atomic.Int64           // when the coordinator last began to say that this life is a member, unix milliseconds
+	owed    []atomic.Bool          // by worker: it has not been told that routes changed
 
 	mu        sync.Mutex // of what follows; held while threads are told, so that they hear in order
 	life      flow.Node
@@ -84,6 +86,8 @@ type Node struct {
 	torn      bool         // the last change of blocks failed half-way
 	fencedAt  map[flow.Node]time.Time
 	announced []purposeRoute
+	proving   proving
+	timing    clockGuard
 	told      time.Time // when routes were announced last
 	seen      observation
 	nextUse   time.Time          // not before, see blockUse

@@ -21,6 +21,9 @@ func (o *observation) add(p *syncer.PeerStatus) {
 		o.hello = true
 	}
 	o.hello = o.hello && (p.Linked || p.ProbeAge >= leftOutMS)
+	if p.Linked && !p.Suspected {
+		o.offsets = append(o.offsets, p.Offset)
+	}
 	o.peers = append(o.peers, control.Peer{
 		Life: p.Node, Established: p.Linked, Suspected: p.Suspected, Desync: p.Desync, MTU: uint32(p.MTU),
 		ProbeAgeMS: uint32(max(p.ProbeAge, 0)), RTTMicros: uint32(max(p.RTT, 0)) * 1000, ClockOffsetMS: int32(p.Offset),

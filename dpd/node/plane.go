@@ -64,6 +64,7 @@ func (n *Node) Status() control.Status {
 	s := control.Status{
 		Self: n.life, State: n.state, View: n.view.View, Revision: n.config.Revision, KeyGeneration: n.keys.Generation,
 		Bulk: n.seen.bulk, Conditions: n.conditions(), Backends: n.seen.backends, Owned: n.seen.owned, Held: n.seen.held,
+		ClockOff:     n.timing.off,
 		DetectorLate: !n.seen.late.IsZero() && time.Since(n.seen.late) < lateCounts,
 	}
 	n.useStatus(&s)
@@ -92,6 +93,7 @@ func (n *Node) lifeNow() flow.Node {
 
 // Sessions passes every record that want selects to each.
 func (n *Node) Sessions(ctx context.Context, want func(*flow.Session) bool, each func(*flow.Session, int) bool) error {
+	want = n.bound(want)
 	for i, w := range n.workers {
 		more := true
 		if err := w.Scan(ctx, want, func(s *flow.Session) bool { more = each(s, i); return more }); err != nil {
@@ -112,6 +114,7 @@ func (n *Node) Session(ctx context.Context, k flow.Key) (flow.Session, int, erro
 			return flow.Session{}, 0, fmt.Errorf("%w: worker %d", control.ErrBusy, i)
 		}
 		if ok {
+			bind(n.scheduleNow(), &s)
 			return s, i, nil
 		}
 	}
@@ -120,6 +123,7 @@ func (n *Node) Session(ctx context.Context, k flow.Key) (flow.Session, int, erro
 
 // Close closes the owned ones of the sessions that want selects.
 func (n *Node) Close(ctx context.Context, want func(*flow.Session) bool) (sum uint64, err error) {
+	want = n.bound(want)
 	for i, w := range n.workers {
 		c, err := w.CloseOwned(ctx, want)
 		if sum += c; err != nil {

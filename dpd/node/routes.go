@@ -25,7 +25,7 @@ type purposeRoute struct {
 // routes is what this node announces in a state:
 //
 //	sip              as soon as the node has one, until it has drained or is fenced
-//	laddr blocks     from READY on: the own ones plainly, all others as backup, so that the router falls over for VIP and
+//	laddr blocks     from READY on, and before it once nothing but their proof is missing: the own ones plainly, all others as backup, so that the router falls over for VIP and
 //	                 laddr in the same moment when a node dies, with no coordinator in the path
 //	VIPs             while admitted, and by the view's word
 //
@@ -39,13 +39,12 @@ func routes(s control.State, m *control.Membership, vips []netip.Addr, prepend i
 		seen[a] = true
 		out = append(out, purposeRoute{announce.Route{Prefix: netip.PrefixFrom(a, a.BitLen()), Prepend: prepend}, purpose})
 	}
-	serving := s == control.StateAdmitted || s == control.StateDegraded
-	if serving {
+	if serving(s) {
 		for _, a := range vips {
 			add(a, 0, purposeVIP)
 		}
 	}
-	if serving || s == control.StateReady || s == control.StateDraining {
+	if serving(s) || s == control.StateReady || s == control.StateDraining {
 		for _, b := range m.Blocks {
 			mine := b.Holder == m.Self.Life && b.Holder != (flow.Node{})
 			for _, a := range b.Addrs {
@@ -65,6 +64,9 @@ func routes(s control.State, m *control.Membership, vips []netip.Addr, prepend i
 	}
 	return out
 }
+
+// serving says whether a node in a state takes traffic of VIPs.
+func serving(s control.State) bool { return s == control.StateAdmitted || s == control.StateDegraded }
 
 func family(a netip.Addr) int {
 	if a.Is4() {

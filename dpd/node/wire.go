@@ -5,7 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
-	"net/netip"
+	"sync/atomic"
 
 	"golang.org/x/sys/unix"
 
@@ -47,6 +47,7 @@ func (n *Node) wire() error {
 		n.ports = append(n.ports, d)
 	}
 	n.hwSync = make([]bool, len(n.ports))
+	n.owed = make([]atomic.Bool, count)
 	n.routes = &neigh.Publisher{}
 
 	hand := make([][]*ring.SPSC[worker.Handed], count) // [from][to]
@@ -137,7 +138,7 @@ func (n *Node) worker(i int, links worker.Links, host []*ring.SPSC[worker.Handed
 func (n *Node) queues(send int) []worker.Queue {
 	out := make([]worker.Queue, len(n.ports))
 	for i, p := range n.ports {
-		out[i] = worker.Queue{Port: p, Tx: send, MAC: packet.MACWord(p.Info().MAC), VLAN: uint16(n.cfg.Ports[i].VLAN)}
+		out[i] = worker.Queue{Port: p, Depth: n.cfg.Ports[i].RxDesc, Tx: send, MAC: packet.MACWord(p.Info().MAC), VLAN: uint16(n.cfg.Ports[i].VLAN)}
 		for _, a := range n.cfg.Ports[i].Addresses {
 			b := a.Addr().As16()
 			switch {
@@ -174,21 +175,12 @@ func (n *Node) poll() worker.Poll {
 // announcer makes the BGP speaker, or none.
 func (n *Node) announcer() error {
 	b := &n.cfg.BGP
-	n.hops = [2]netip.Addr{b.NextHopV4, b.NextHopV6}
-	id := b.RouterID
-	for _, a := range n.cfg.Ports[0].Addresses {
-		if f := family(a.Addr()); !n.hops[f].IsValid() {
-			n.hops[f] = a.Addr()
-		}
-		if a.Addr().Is4() && !id.IsValid() {
-			id = a.Addr()
-		}
-	}
+	n.hops[0], n.hops[1] = n.cfg.NextHops()
 	if n.cfg.Announce == config.AnnounceNone {
 		n.ann = announce.New(nil, n.hops[0].IsValid(), n.hops[1].IsValid(), n.log)
 		return nil
 	}
-	c := announce.BGPConfig{ASN: b.ASN, RouterID: id, NextHopV4: n.hops[0], NextHopV6: n.hops[1], HoldSeconds: b.HoldTime}
+	c := announce.BGPConfig{ASN: b.ASN, RouterID: n.cfg.RouterID(), NextHopV4: n.hops[0], NextHopV6: n.hops[1], HoldSeconds: b.HoldTime}
 	for _, p := range b.Peers {
 		c.Peers = append(c.Peers, announce.BGPPeer{Address: p.Address, ASN: p.ASN})
 	}

@@ -73,12 +73,6 @@ func NewGuard(c GuardConfig) *Guard {
 	return &Guard{config: c}
 }
 
-// Allowed says whether routes may stand.
-func (g *Guard) Allowed() bool { return g.verdict == Good }
-
-// Verdict is the last decision.
-func (g *Guard) Verdict() Verdict { return g.verdict }
-
 // Step judges a sample taken at now (milliseconds of any monotonic clock) and returns the verdict.
 func (g *Guard) Step(now int64, s Sample) Verdict {
 	late := g.begun && now-g.last > g.config.WorkerLateMs

@@ -114,12 +114,11 @@ const (
 
 func (Announce) values() []string { return []string{string(AnnounceBGP), string(AnnounceNone)} }
 
-// Sync is the copying of sessions. Peers come from the coordinator unless static.peers names them.
+// Sync is the copying of sessions. Peers and keys come from the coordinator.
 type Sync struct {
 	Enabled          bool    `key:"enabled" doc:"off: sessions stay on the node where they began and die with it"`
 	Port             int     `key:"port" min:"1" max:"65535" doc:"UDP port of sync datagrams; the coordinator's word, where there is one, goes before it"`
-	MTU              int     `key:"mtu" min:"1280" max:"8000" unit:"bytes" doc:"largest datagram to try, with its IP header; falls back to 1400 and 1280 where the path is narrower"`
-	KeyFile          string  `key:"key_file" doc:"file of mode 0600 with the cluster key as 32 hex digits; only with static"`
+	MTU              int     `key:"mtu" min:"1280" max:"9000" unit:"bytes" doc:"largest IP packet of sync to try, at most the largest MTU of the ports; each peer gets what its path carries of this, 8000, 1500, 1400 and 1280"`
 	FaultLossPercent float64 `key:"fault_loss_percent" min:"0" max:"100" unit:"%" doc:"sync datagrams that are thrown away on purpose at sending; for the lab"`
 }
 

@@ -117,8 +117,9 @@ func TestProblems(t *testing.T) {
 		"neither of them":             {replace("static: {node_id: 1}", ""), "f:1: control.coordinators: either a coordinator or static is required"},
 		"a coordinator without port":  {base + "control: {coordinators: [h]}\n", `f:7: control.coordinators[0]: "h" is not host:port`},
 		"a bus of another scheme":     {base + "nats: {url: 'http://x'}\n", `f:7: nats.url: "http://x" begins neither with nats:// nor with tls://`},
-		"sync without key":            {replace("sync: {enabled: false}", "sync: {enabled: true}"), "f:5: sync.key_file: is required with static and sync.enabled"},
-		"an id twice":                 {replace("{node_id: 1}", "{node_id: 1, peers: [{node_id: 1, sync_v4: 192.0.2.9}]}"), "f:4: static.peers[0].node_id: 1 is given twice"},
+		"sync without an address":     {replace("sync: {enabled: false}", "sync: {enabled: true}"), "f:4: static.sync_v4: sync_v4 or sync_v6 is required with sync.enabled"},
+		"a key file":                  {replace("enabled: false", "enabled: false, key_file: k"), "f:5: sync.key_file: unknown key"},
+		"peers without a coordinator": {replace("{node_id: 1}", "{node_id: 1,\n  peers: [{node_id: 2, sync_v4: 192.0.2.9}]}"), "f:5: static.peers: is not supported by this version: other members need a coordinator"},
 		"a block of a stranger":       {replace("{node_id: 1}", "{node_id: 1, laddr_blocks: [{id: 1, addresses: [192.0.2.9], holder: 3}]}"), "f:4: static.laddr_blocks[0].holder: 3 is no member"},
 		"a server of another family":  {replace("{node_id: 1}", "{node_id: 1, services: [{id: 1, name: w, vip: 192.0.2.9, port: 1, servers: [{id: 1, address: '2001:db8::1', port: 1}]}]}"), "f:4: static.services[0].servers[0].address: 2001:db8::1 is not of the family of 192.0.2.9"},
 		"two services on one address": {replace("{node_id: 1}", "{node_id: 1, services: [{id: 1, name: v, vip: 192.0.2.9, port: 1}, {id: 2, name: w, vip: 192.0.2.9, port: 1}]}"), `f:4: static.services[1].vip: 192.0.2.9 port 1/tcp is already that of service "v"`},
@@ -186,44 +187,6 @@ func TestReferenceIsCurrent(t *testing.T) {
 	}
 	if string(got) != Reference() {
 		t.Error("REFERENCE.md is not what the tags say; go generate ./dpd/internal/config")
-	}
-}
-
-func TestLoadKey(t *testing.T) {
-	write := func(text string, mode os.FileMode) string {
-		path := filepath.Join(t.TempDir(), "k")
-		if err := os.WriteFile(path, []byte(text), mode); err != nil {
-			t.Fatal(err)
-		}
-		if err := os.Chmod(path, mode); err != nil {
-			t.Fatal(err)
-		}
-		return path
-	}
-	good := "000102030405060708090a0b0c0d0e0f"
-	key, err := LoadKey(write(good+"\n", 0o600))
-	if err != nil || key[15] != 15 {
-		t.Errorf("%x %v", key, err)
-	}
-	for name, row := range map[string]struct {
-		text string
-		mode os.FileMode
-		want error
-	}{
-		"readable by the group": {good, 0o640, ErrKeyMode},
-		"one digit short":       {good[1:], 0o600, ErrKeyText},
-		"not hex":               {strings.Repeat("zz", 16), 0o600, ErrKeyText},
-		"empty":                 {"", 0o600, ErrKeyText},
-		"a large file":          {strings.Repeat(good, 100), 0o600, ErrKeyText},
-	} {
-		t.Run(name, func(t *testing.T) {
-			if _, err := LoadKey(write(row.text, row.mode)); !errors.Is(err, row.want) {
-				t.Errorf("got %v, want %v", err, row.want)
-			}
-		})
-	}
-	if _, err := LoadKey(t.TempDir()); !errors.Is(err, ErrKeyMode) {
-		t.Errorf("a folder: %v", err)
 	}
 }
 

@@ -2,17 +2,17 @@ package config
 
 import "net/netip"
 
-// Static is what the control plane would say, for a run without one. Members are fixed; view is 0.
+// Static is what the control plane would say, for a run of one node without one; view is 0.
 type Static struct {
-	NodeID   uint32          `key:"node_id" min:"1" max:"65535" required:"yes" doc:"this node's id, unique among the members"`
+	NodeID   uint32          `key:"node_id" min:"1" max:"65535" required:"yes" doc:"this node's id"`
 	SyncV4   netip.Addr      `key:"sync_v4" form:"ipv4" doc:"this node's IPv4 sync address"`
 	SyncV6   netip.Addr      `key:"sync_v6" form:"ipv6" doc:"this node's IPv6 sync address"`
-	Peers    []StaticPeer    `key:"peers" max:"64" doc:"the other members; one that is silent for 60 s counts as removed until its next HELLO"`
+	Peers    []StaticPeer    `key:"peers" max:"64" doc:"not supported by this version: other members need a coordinator"`
 	Blocks   []StaticBlock   `key:"laddr_blocks" max:"1024" doc:"local addresses and who allocates from them"`
 	Services []StaticService `key:"services" max:"10000" doc:"virtual services"`
 }
 
-// StaticPeer is another member.
+// StaticPeer is another member. It is read so that the refusal can say why; see checker.static.
 type StaticPeer struct {
 	Name   string     `key:"name" form:"name" doc:"its name in status"`
 	NodeID uint32     `key:"node_id" min:"1" max:"65535" required:"yes" doc:"its id"`
@@ -24,7 +24,7 @@ type StaticPeer struct {
 type StaticBlock struct {
 	ID        uint32       `key:"id" min:"1" max:"65535" required:"yes" doc:"block id, the same on every node"`
 	Addresses []netip.Addr `key:"addresses" min:"1" max:"256" doc:"its addresses, of either family"`
-	Holder    uint32       `key:"holder" min:"1" max:"65535" required:"yes" doc:"id of the node that allocates from it"`
+	Holder    uint32       `key:"holder" min:"1" max:"65535" required:"yes" doc:"id of the node that allocates from it: node_id"`
 }
 
 // Algorithm chooses a real server for a new session.

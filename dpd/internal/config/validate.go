@@ -216,17 +216,8 @@ func (cfg *Config) RouterID() netip.Addr {
 }
 
 func (c *checker) sync(cfg *Config) {
-	if cfg.Static == nil {
-		if cfg.Sync.KeyFile != "" {
-			c.fail("sync.key_file", "is only for a static configuration; the coordinator gives the keys")
-		}
+	if cfg.Static == nil || !cfg.Sync.Enabled {
 		return
-	}
-	if !cfg.Sync.Enabled {
-		return
-	}
-	if cfg.Sync.KeyFile == "" {
-		c.fail("sync.key_file", "is required with static and sync.enabled")
 	}
 	if !cfg.Static.SyncV4.IsValid() && !cfg.Static.SyncV6.IsValid() {
 		c.fail("static.sync_v4", "sync_v4 or sync_v6 is required with sync.enabled")

@@ -6,22 +6,14 @@ import (
 )
 
 func (c *checker) static(s *Static) {
-	members := map[uint32]bool{s.NodeID: true}
-	for i, p := range s.Peers {
-		path := fmt.Sprintf("static.peers[%d]", i)
-		if members[p.NodeID] && p.NodeID != 0 {
-			c.fail(path+".node_id", "%d is given twice", p.NodeID)
-		}
-		members[p.NodeID] = true
-		if !p.SyncV4.IsValid() && !p.SyncV6.IsValid() {
-			c.fail(path, "sync_v4 or sync_v6 is required")
-		}
+	if len(s.Peers) > 0 {
+		c.fail("static.peers", "is not supported by this version: other members need a coordinator")
 	}
-	c.blocks(s, members)
+	c.blocks(s)
 	c.services(s)
 }
 
-func (c *checker) blocks(s *Static, members map[uint32]bool) {
+func (c *checker) blocks(s *Static) {
 	ids, addresses := map[uint32]bool{}, map[netip.Addr]bool{}
 	for i, b := range s.Blocks {
 		path := fmt.Sprintf("static.laddr_blocks[%d]", i)
@@ -29,7 +21,7 @@ func (c *checker) blocks(s *Static, members map[uint32]bool) {
 			c.fail(path+".id", "%d is given twice", b.ID)
 		}
 		ids[b.ID] = true
-		if b.Holder != 0 && !members[b.Holder] {
+		if b.Holder != 0 && b.Holder != s.NodeID && len(s.Peers) == 0 {
 			c.fail(path+".holder", "%d is no member", b.Holder)
 		}
 		for j, a := range b.Addresses {

@@ -39,10 +39,6 @@ func TestSessionsEndAfterTheTimeoutOfTheirState(t *testing.T) {
 			tab.SetServiceTimeouts(3, nil)
 			run(t, tab, h, handshake)
 		}, 3600, 3000},
-		"by new defaults": {func(tab *Table, h flow.Handle) {
-			tab.SetTimeouts(Timeouts{flow.TCPEstablished: 40})
-			run(t, tab, h, handshake)
-		}, 40, 3000},
 		"in doubt": {func(tab *Table, h flow.Handle) {
 			run(t, tab, h, handshake)
 			tab.Touch(h, in, &Segment{Flags: RST}, 4000)

@@ -175,7 +175,7 @@ func (t *Table) Flags(h flow.Handle) flow.Flags { return t.at(h).flags }
 // State is the protocol state of h.
 func (t *Table) State(h flow.Handle) flow.State { return t.at(h).state }
 
-// Server is the id of the real server of h; 0 when unbound.
+// Server is the id of the real server of h.
 func (t *Table) Server(h flow.Handle) uint32 { return t.cold[h].server }
 
 // Owned says whether this node owns h.

@@ -24,10 +24,8 @@ const (
 	replyOnlyMS = 60_000
 )
 
-// SetTimeouts replaces the timeouts of services without an override. They apply to sessions at their next change of state.
-func (t *Table) SetTimeouts(all Timeouts) { t.defaults = all }
-
 // SetServiceTimeouts overrides the timeouts of one service; nil takes the override away. Fields of 0 seconds keep the default.
+// It applies to sessions at their next change of state.
 func (t *Table) SetServiceTimeouts(service uint32, over *Timeouts) {
 	if over == nil {
 		delete(t.override, service)

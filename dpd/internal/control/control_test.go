@@ -19,7 +19,7 @@ func goodService() *dpdv1.Service {
 	return &dpdv1.Service{
 		Id: 1, Name: "web", Vip: "192.0.2.1", Port: 80, Protocol: dpdv1.Protocol_PROTOCOL_TCP,
 		Mode: dpdv1.ForwardingMode_FORWARDING_MODE_FULLNAT, Algorithm: dpdv1.Algorithm_ALGORITHM_WRR,
-		Timeouts: &dpdv1.Timeouts{TcpEstablishedSeconds: 90},
+		Timeouts: &dpdv1.Timeouts{TcpEstablishedSeconds: 90}, Expire: dpdv1.ExpireAction_EXPIRE_ACTION_RST,
 		Servers: []*dpdv1.Server{
 			{Id: 1, Name: "a", Address: "10.0.0.1", Port: 8080, Weight: 1},
 			{Id: 2, Name: "b", Address: "10.0.0.2", Port: 8080, Weight: 3, State: dpdv1.ServerState_SERVER_STATE_DOWN},
@@ -29,7 +29,9 @@ func goodService() *dpdv1.Service {
 
 func TestAGoodSnapshotArrivesWhole(t *testing.T) {
 	p := &fakePlane{}
-	r, err := dial(t, p, nil).ApplyConfig(t.Context(), &dpdv1.ApplyConfigRequest{Revision: 4, Services: []*dpdv1.Service{goodService()}})
+	silent := goodService()
+	silent.Id, silent.Vip, silent.Servers, silent.Expire = 2, "192.0.2.2", nil, dpdv1.ExpireAction_EXPIRE_ACTION_SILENT
+	r, err := dial(t, p, nil).ApplyConfig(t.Context(), &dpdv1.ApplyConfigRequest{Revision: 4, Services: []*dpdv1.Service{goodService(), silent}})
 	if err != nil || r.Revision != 4 || !r.Changed {
 		t.Fatalf("%v %v", r, err)
 	}
@@ -37,6 +39,9 @@ func TestAGoodSnapshotArrivesWhole(t *testing.T) {
 	if s.VIP.String() != "192.0.2.1:80" || s.Proto != flow.ProtoTCP || s.Mode != flow.FullNAT || s.Algorithm != WeightedRoundRobin ||
 		s.Timeouts[flow.TCPEstablished] != 90 || s.Timeouts[flow.TCPFinWait] != 0 {
 		t.Errorf("service: %+v", s)
+	}
+	if !s.Reset || p.config.Services[1].Reset {
+		t.Error("which service resets what expires is lost")
 	}
 	if b := s.Servers[1]; b.Addr.String() != "10.0.0.2:8080" || b.Weight != 3 || b.State != Down || s.Servers[0].State != Up {
 		t.Errorf("servers: %+v", s.Servers)
@@ -61,6 +66,10 @@ func TestBadSnapshotsNameTheFieldAndChangeNothing(t *testing.T) {
 		{"a mode of a later version", func(q *dpdv1.ApplyConfigRequest) { q.Services[0].Mode = dpdv1.ForwardingMode_FORWARDING_MODE_DR }, "services[0].mode"},
 		{"an unknown algorithm", func(q *dpdv1.ApplyConfigRequest) { q.Services[0].Algorithm = 99 }, "services[0].algorithm"},
 		{"a timeout beyond a month", func(q *dpdv1.ApplyConfigRequest) { q.Services[0].Timeouts.UdpSeconds = 1 << 31 }, "services[0].timeouts.udp_seconds"},
+		{"an unknown way to expire", func(q *dpdv1.ApplyConfigRequest) { q.Services[0].Expire = 9 }, "services[0].expire"},
+		{"resets over UDP", func(q *dpdv1.ApplyConfigRequest) {
+			q.Services[0].Protocol, q.Services[0].Expire = dpdv1.Protocol_PROTOCOL_UDP, dpdv1.ExpireAction_EXPIRE_ACTION_RST
+		}, "services[0].expire"},
 		{"a VIP twice", func(q *dpdv1.ApplyConfigRequest) {
 			s := proto.CloneOf(q.Services[0])
 			s.Id, s.Servers = 2, nil

@@ -57,6 +57,7 @@ type Service struct {
 	Mode      flow.Mode
 	Algorithm Algorithm
 	Timeouts  [flow.NumStates]uint32 // seconds; 0 keeps the node's
+	Reset     bool                   // the sides of an established session that ends for idleness are reset; TCP alone
 	Servers   []Server
 }
 

@@ -54,6 +54,7 @@ func services(q *dpdv1.ApplyConfigRequest) (Config, error) {
 		if s.Mode = flow.Mode(p.GetMode()); s.Mode != flow.FullNAT {
 			v.add(at+".mode", "%v is not supported by this version; only FORWARDING_MODE_FULLNAT is", p.GetMode())
 		}
+		s.Reset = v.expire(at+".expire", p.GetExpire(), s.Proto)
 		e := endpoint{s.VIP, s.Proto}
 		if j, ok := ends[e]; ok && s.VIP.IsValid() {
 			v.add(at+".vip", "%v of this protocol is services[%d] too", s.VIP, j)
@@ -135,6 +136,21 @@ func (v *violations) algorithm(field string, a dpdv1.Algorithm) Algorithm {
 	}
 	v.add(field, "%v is no algorithm of this version", a)
 	return 0
+}
+
+// expire says whether the sides are reset.
+func (v *violations) expire(field string, e dpdv1.ExpireAction, proto uint8) bool {
+	switch e {
+	case dpdv1.ExpireAction_EXPIRE_ACTION_UNSPECIFIED, dpdv1.ExpireAction_EXPIRE_ACTION_SILENT:
+		return false
+	case dpdv1.ExpireAction_EXPIRE_ACTION_RST:
+		if proto != flow.ProtoTCP {
+			v.add(field, "EXPIRE_ACTION_RST is for PROTOCOL_TCP alone")
+		}
+		return true
+	}
+	v.add(field, "%v is no action of this version", e)
+	return false
 }
 
 func (v *violations) timeouts(field string, t *dpdv1.Timeouts) (out [flow.NumStates]uint32) {

@@ -116,6 +116,7 @@ type Status struct {
 	Relayed       []RelayedUse
 	Fenced        []FencedAge
 	DetectorLate  bool
+	ClockOff      bool
 	Backends      []Backend
 	Owned, Held   uint64 // live sessions
 }

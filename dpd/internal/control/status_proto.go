@@ -11,7 +11,7 @@ import (
 func statusProto(s *Status) *dpdv1.SyncStatus {
 	p := &dpdv1.SyncStatus{
 		Self: apiform.Life(s.Self), State: dpdv1.NodeState(s.State), View: s.View, ConfigRevision: s.Revision,
-		KeyGeneration: s.KeyGeneration, DetectorLate: s.DetectorLate, SessionsOwned: s.Owned, SessionsHeld: s.Held,
+		KeyGeneration: s.KeyGeneration, DetectorLate: s.DetectorLate, ClockOff: s.ClockOff, SessionsOwned: s.Owned, SessionsHeld: s.Held,
 	}
 	for _, q := range s.Peers {
 		r := &dpdv1.PeerSync{

@@ -76,7 +76,8 @@ const (
 type Flags uint16
 
 const (
-	// Unbound: the service or server is not in this node's configuration; the mapping serves all the same.
+	// Unbound: the service or server is not in this node's configuration; the mapping serves all the same. No table holds
+	// it: node says it of what it shows, since a configuration may come at any time.
 	Unbound Flags = 1 << iota
 	// ReplyOnly: a higher birth owns the original tuple; only the reply tuple finds this record. Travels, sticky.
 	ReplyOnly
@@ -117,7 +118,7 @@ type Session struct {
 	Owner Node
 	Term  uint32
 	Ver   uint32
-	// Service and Server are ids of the configuration; 0 when Unbound. Ids are never used again.
+	// Service and Server are ids of the cluster's configuration, whether this node has it or not. Ids are never used again.
 	Service uint32
 	Server  uint32
 	Idle    uint32 // milliseconds since the last packet seen by anyone, as far as known here

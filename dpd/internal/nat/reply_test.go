@@ -5,6 +5,7 @@ import (
 	"testing"
 
 	. "github.com/holdfast-lb/holdfast/dpd/dpdtest"
+	"github.com/holdfast-lb/holdfast/dpd/internal/flow"
 	"github.com/holdfast-lb/holdfast/dpd/internal/nat"
 	"github.com/holdfast-lb/holdfast/dpd/internal/packet"
 )
@@ -88,67 +89,22 @@ func TestNoErrorIsSentAbout(t *testing.T) {
 	}
 }
 
-func TestResetReply(t *testing.T) {
+func TestPutResetContinuesItsSide(t *testing.T) {
 	for _, c := range []struct {
 		name string
-		in   *Frame
 		want *Frame
+		seq  uint32
 	}{
-		{"to a SYN acknowledges it", TCP(client4, vip4).Flags(SYN).Seq(99), TCP(vip4, client4).Flags(RST | ACK).Ack(100)},
-		{"to a segment with ACK takes its place", TCP(client4, vip4).Seq(5).Ack(77).Text("data"), TCP(vip4, client4).Flags(RST).Seq(77)},
-		{"to data and FIN without ACK counts them", TCP(client6, vip6).Flags(FIN).Seq(0xffffffff).Text("ab"), TCP(vip6, client6).Flags(RST | ACK).Ack(2)},
-		{"keeps the VLAN", TCP(client6, vip6).Ack(1).VLAN(12), TCP(vip6, client6).Flags(RST).Seq(1).VLAN(12)},
+		{"over IPv4", TCP(vip4, client4).Flags(RST).Seq(77).Frag(0x4000), 77},
+		{"over IPv6", TCP(vip6, client6).Flags(RST).Seq(0xffffffff), 0xffffffff},
 	} {
-		t.Run(c.name, func(t *testing.T) {
-			in := c.in.Bytes()
-			info := parse(t, in)
-			got := make([]byte, nat.ResetReplySize(info))
-			nat.PutResetReply(got, info, in)
-			c.want.Window(0).Eth(DefaultSrcMAC, DefaultDstMAC)
-			if info.Family() == 4 {
-				c.want.Frag(0x4000)
-			}
-			if want := c.want.Bytes(); !bytes.Equal(got, want) {
-				t.Fatalf("\ngot  %x\nwant %x", got, want)
-			}
-		})
-	}
-	for name, f := range map[string]*Frame{
-		"a reset":       TCP(client4, vip4).Flags(RST),
-		"UDP":           UDP(client4, vip4),
-		"a group frame": TCP(client4, vip4).Eth([6]byte{1, 0, 0x5e}, DefaultSrcMAC),
-	} {
-		if n := nat.ResetReplySize(parse(t, f.Bytes())); n != 0 {
-			t.Errorf("%s is answered with %d bytes", name, n)
+		want := c.want.Window(0).Bytes()
+		info := parse(t, want)
+		k := flow.Key{Addr: info.Addr, Meta: info.Meta}
+		got := make([]byte, nat.ResetSize(k.Family()))
+		nat.PutReset(got, &k, c.seq)
+		if !bytes.Equal(got, want[info.L3:]) {
+			t.Errorf("%s\ngot  %x\nwant %x", c.name, got, want[info.L3:])
 		}
-	}
-}
-
-func TestLowerMSS(t *testing.T) {
-	for _, c := range []struct {
-		name     string
-		in, want *Frame
-		done     bool
-	}{
-		{"in the first option", TCP(client4, vip4).Flags(SYN).MSS(1460), TCP(client4, vip4).Flags(SYN).MSS(1400), true},
-		{"at an odd offset", TCP(client6, vip6).Flags(SYN|ACK).Options(1, 2, 4, 5, 0xb4), TCP(client6, vip6).Flags(SYN|ACK).Options(1, 2, 4, 5, 0x78), true},
-		{"behind other options", TCP(client4, vip4).Flags(SYN).Options(3, 3, 7, 4, 2, 2, 4, 5, 0xb4), TCP(client4, vip4).Flags(SYN).Options(3, 3, 7, 4, 2, 2, 4, 5, 0x78), true},
-		{"but never raises it", TCP(client4, vip4).Flags(SYN).MSS(536), TCP(client4, vip4).Flags(SYN).MSS(536), false},
-		{"but not behind the end of options", TCP(client4, vip4).Flags(SYN).Options(0, 2, 4, 5, 0xb4), TCP(client4, vip4).Flags(SYN).Options(0, 2, 4, 5, 0xb4), false},
-		{"but not in a malformed list", TCP(client4, vip4).Flags(SYN).Options(3, 0, 2, 4, 5, 0xb4), TCP(client4, vip4).Flags(SYN).Options(3, 0, 2, 4, 5, 0xb4), false},
-		{"but not beyond the header", TCP(client4, vip4).Flags(SYN).Options(1, 1, 2, 4), TCP(client4, vip4).Flags(SYN).Options(1, 1, 2, 4), false},
-		{"but not with a cut option", TCP(client4, vip4).Flags(SYN).Options(1, 1, 1, 2), TCP(client4, vip4).Flags(SYN).Options(1, 1, 1, 2), false},
-		{"but only in a SYN", TCP(client4, vip4).MSS(1460), TCP(client4, vip4).MSS(1460), false},
-		{"but not in UDP", UDP(client4, vip4), UDP(client4, vip4), false},
-	} {
-		t.Run(c.name, func(t *testing.T) {
-			got := c.in.Bytes()
-			if done := nat.LowerMSS(parse(t, got), got, 1400); done != c.done {
-				t.Fatalf("said %v", done)
-			}
-			if want := c.want.Bytes(); !bytes.Equal(got, want) {
-				t.Fatalf("\ngot  %x\nwant %x", got, want)
-			}
-		})
 	}
 }

@@ -8,6 +8,8 @@ const (
 	NDAnswered
 	EchoAnswered
 	ProbeHeard  // echo reply of a gateway
+	ProofAsked  // echo requests from an address whose route is to be proved
+	ProofHeard  // addresses whose route a gateway's reply has proved
 	Confirmed   // answer to a question of ours
 	Heard       // a neighbour that asked for an address of ours
 	Doubted     // unasked claim of a new binding; asked again
@@ -28,7 +30,7 @@ const (
 )
 
 var countNames = [NumCounts]string{
-	ARPAnswered: "arp_answered", NDAnswered: "nd_answered", EchoAnswered: "echo_answered", ProbeHeard: "probe_heard",
+	ARPAnswered: "arp_answered", NDAnswered: "nd_answered", EchoAnswered: "echo_answered", ProbeHeard: "probe_heard", ProofAsked: "proof_asked", ProofHeard: "proof_heard",
 	Confirmed: "confirmed", Heard: "heard", Doubted: "doubted", Unasked: "unasked", NotOurs: "not_ours",
 	WrongLink: "wrong_link", Conflict: "address_conflict", BadMessage: "bad_message", Limited: "limited",
 	TableFull: "table_full", Waited: "waited", WaitFull: "wait_full", Unreachable: "unreachable", NoRoute: "no_route",

@@ -51,7 +51,7 @@ func (m *Machine) echo(now uint32, in int, info *packet.Info, p port.Packet) {
 	case info.Code != 0 || m.Owns(src) || pseudo.Bytes(h).Checksum() != 0:
 		m.drop(p, BadMessage)
 	case info.Type == packet.ICMPEchoReply || info.Type == packet.ICMPv6EchoReply:
-		m.echoReply(now, in, h, src)
+		m.echoReply(now, in, h, src, dst)
 		m.free(p)
 	case m.echoes >= echoPerSecond:
 		m.drop(p, Limited)
@@ -86,8 +86,12 @@ func (m *Machine) answerEcho(in int, info *packet.Info, p port.Packet, h packet.
 }
 
 // echoReply takes the answer to a probe: packets move both ways between us and the gateway.
-func (m *Machine) echoReply(now uint32, in int, h packet.ICMP, src netip.Addr) {
+func (m *Machine) echoReply(now uint32, in int, h packet.ICMP, src, dst netip.Addr) {
 	rest := h.Rest()
+	if rest>>16 == proofID {
+		m.proved(uint16(rest), src, dst)
+		return
+	}
 	for i := range m.gateways {
 		g := &m.gateways[i]
 		if g.port != in || g.addr != src || rest>>16 != echoID || m.echoSeq-uint16(rest) >= echoLate {
@@ -118,16 +122,15 @@ func (m *Machine) probeGateways(now uint32) {
 			}
 		}
 		if m.probeMS > 0 && g.entry != nil && g.entry.hop != nil {
-			m.sendEcho(g.entry.hop)
+			if src, ok := m.ports[g.port].source(g.addr); ok {
+				m.sendEcho(g.entry.hop, src, uint32(echoID)<<16|uint32(m.echoSeq))
+			}
 		}
 	}
 }
 
-func (m *Machine) sendEcho(h *Hop) {
-	src, ok := m.ports[h.Port].source(h.Next)
-	if !ok {
-		return
-	}
+// sendEcho asks a next hop for an echo to src; rest is identifier and sequence number.
+func (m *Machine) sendEcho(h *Hop, src netip.Addr, rest uint32) {
 	size := packet.IPv4Size
 	if h.Next.Is6() {
 		size = packet.IPv6Size
@@ -138,7 +141,6 @@ func (m *Machine) sendEcho(h *Hop) {
 		return
 	}
 	msg := p.Data[h.L3+size:][:packet.ICMPSize]
-	rest := uint32(echoID)<<16 | uint32(m.echoSeq)
 	if h.Next.Is4() {
 		_, from := words(src)
 		_, to := words(h.Next)

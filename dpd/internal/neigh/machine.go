@@ -52,6 +52,7 @@ type Machine struct {
 	gateways  []gateway
 	nextProbe uint32
 	echoSeq   uint16
+	proof     proof
 
 	announcements []announcement
 	groups        []membership // of every address that is answered for
@@ -195,6 +196,7 @@ func (m *Machine) Tick(now uint32) {
 		m.cursor++
 	}
 	m.probeGateways(now)
+	m.proveSome(now)
 	m.announceSome(now)
 	m.reportGroups(now)
 	if m.dirty && (len(m.list) <= smallTable || due(now, m.published+publishMS)) {
@@ -203,12 +205,11 @@ func (m *Machine) Tick(now uint32) {
 }
 
 func (m *Machine) publish(now uint32) {
-	s := &Snapshot{routes: m.routes, hops: make(map[nextKey]*Hop, len(m.list)), neighbors: make([]Neighbor, 0, len(m.list))}
+	s := &Snapshot{routes: m.routes, hops: make(map[nextKey]*Hop, len(m.list))}
 	for _, e := range m.list {
 		if e.hop != nil {
 			s.hops[makeNextKey(e.port, e.addr)] = e.hop
 		}
-		s.neighbors = append(s.neighbors, e.line())
 	}
 	s.short4, s.short6 = short4(s.shortRoutes(flow.IPv4)), s.shortRoutes(flow.IPv6)
 	m.pub.snapshot.Store(s)

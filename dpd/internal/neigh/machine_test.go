@@ -158,9 +158,9 @@ func (w *world) expect(port int, want ...*dpdtest.Frame) {
 }
 
 func (w *world) state(a netip.Addr) string {
-	for _, n := range w.m.pub.Load().Neighbors() {
-		if n.Addr == a {
-			return n.State.String()
+	for _, e := range w.m.list {
+		if e.addr == a {
+			return e.state.String()
 		}
 	}
 	return "absent"

@@ -62,14 +62,6 @@ type neighbor struct {
 	waiting int
 }
 
-func (e *neighbor) line() Neighbor {
-	n := Neighbor{Addr: e.addr, Port: e.port, State: e.state}
-	if e.hop != nil {
-		n.MAC = e.hop.Dst
-	}
-	return n
-}
-
 // find is the neighbour with this address on this port, or nil.
 func (m *Machine) find(port int, a netip.Addr) *neighbor { return m.index[makeNextKey(port, a)] }
 

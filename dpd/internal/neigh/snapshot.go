@@ -119,21 +119,12 @@ func (w *way) next(dst netip.Addr) netip.Addr {
 	return dst
 }
 
-// Neighbor is one line of the neighbour table, for people.
-type Neighbor struct {
-	Addr  netip.Addr
-	Port  int
-	MAC   [6]byte // zero while unknown
-	State State
-}
-
-// Snapshot is the routes and the neighbours as they were at one moment. Immutable; any thread may read it.
+// Snapshot is the routes and the known next hops as they were at one moment. Immutable; any thread may read it.
 type Snapshot struct {
-	routes    *bart.Table[way]
-	hops      map[nextKey]*Hop
-	neighbors []Neighbor
-	short4    []shortRoute4
-	short6    []shortRoute
+	routes *bart.Table[way]
+	hops   map[nextKey]*Hop
+	short4 []shortRoute4
+	short6 []shortRoute
 }
 
 // Route finds the hop for a destination. It is nil without a route or before the neighbour is known: then the packet goes to
@@ -152,15 +143,13 @@ func (s *Snapshot) RouteWords(family uint8, hi, lo uint64) *Hop {
 	return s.Route(fromWords(family, hi, lo))
 }
 
-// Neighbors are the lines of the neighbour table. The slice must not be changed.
-func (s *Snapshot) Neighbors() []Neighbor { return s.neighbors }
-
 // Publisher is what the Machine shares with other threads.
 type Publisher struct {
 	snapshot atomic.Pointer[Snapshot]
 	counts   [NumCounts]atomic.Uint64
 	asked    atomic.Bool
 	echo     atomic.Uint32 // tick of the last echo of a gateway
+	proof    atomic.Pointer[Proof]
 }
 
 // Load is the current snapshot; nil before the Machine exists. Any thread.

@@ -65,6 +65,7 @@ type ServiceConfig struct {
 	Mode      flow.Mode
 	Algorithm Algorithm
 	Timeouts  Timeouts
+	Reset     bool // established sessions that end for idleness are reset
 	Servers   []ServerConfig
 }
 
@@ -242,6 +243,6 @@ func badAddr(a netip.AddrPort) string {
 
 // same says whether two service configurations are equal.
 func same(a, b *ServiceConfig) bool {
-	return a.ID == b.ID && a.VIP == b.VIP && a.Proto == b.Proto && a.Mode == b.Mode && a.Algorithm == b.Algorithm && a.Timeouts == b.Timeouts &&
+	return a.ID == b.ID && a.VIP == b.VIP && a.Proto == b.Proto && a.Mode == b.Mode && a.Algorithm == b.Algorithm && a.Timeouts == b.Timeouts && a.Reset == b.Reset &&
 		slices.Equal(a.Servers, b.Servers)
 }

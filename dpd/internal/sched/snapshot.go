@@ -41,6 +41,7 @@ type Service struct {
 	Mode      flow.Mode
 	Algorithm Algorithm
 	Timeouts  Timeouts
+	Reset     bool     // established sessions that end for idleness are reset
 	Servers   []Server // those that take no new flows too
 
 	takes  []uint32 // indexes of Servers that take new flows
@@ -109,7 +110,7 @@ func (s *Snapshot) unchanged(in *ServiceConfig) *Service {
 
 func (s *Snapshot) compileService(in *ServiceConfig, prev *Snapshot, serverSlot, serviceSlot func() uint32) *Service {
 	svc := &Service{
-		ID: in.ID, VIP: in.VIP, Proto: in.Proto, Mode: in.Mode, Algorithm: in.Algorithm, Timeouts: in.Timeouts,
+		ID: in.ID, VIP: in.VIP, Proto: in.Proto, Mode: in.Mode, Algorithm: in.Algorithm, Timeouts: in.Timeouts, Reset: in.Reset,
 		Servers: make([]Server, len(in.Servers)), config: *in,
 	}
 	svc.config.Servers = append([]ServerConfig(nil), in.Servers...) // the caller's may change

@@ -15,6 +15,7 @@ const (
 	TxBytes
 	Turns      // turns of the poll loop
 	EmptyTurns // turns that found nothing to do
+	Pauses     // gaps of more than a second between two turns
 	Hits       // packets of a known session
 	Opened     // sessions created here
 	Handed     // packets passed to the worker that owns their bucket
@@ -22,8 +23,11 @@ const (
 	ToHost     // ARP, neighbour discovery, echo: passed to the host part
 	ICMPErrors // ICMP errors translated
 	Generated  // packets made here (RST, ICMP errors)
+	Resets     // of these, RSTs to the sides of sessions that ended for idleness
+	ResetsLost // sides that were not reset: too many sessions ended at once, or their sequence number is not known
+	Unanswered // of packets that ask for an answer of ours, the ones that its rate limit left without
 	Held       // packets that waited for a QUERY
-	Released   // of those, the ones that went on
+	Released   // of those, the ones whose QUERY was answered
 	Takeovers  // sessions taken over by this worker
 	Evicted    // embryonic sessions given up since the table was full
 
@@ -36,7 +40,7 @@ const (
 	DropNotAllocating // this node may not open sessions now
 	DropNoSession     // TCP without SYN and without session, nobody knows it
 	DropHoldFull      // no room to wait for a QUERY
-	DropHoldTimeout   // the QUERY was not answered in time
+	DropHoldTimeout   // the QUERY was not answered in time, and nothing else tells where the packet belongs
 	DropClosed        // packet of a closed session
 	DropNoRoute       // no route to the destination
 	DropHandFull      // the owning worker's ring is full
@@ -46,10 +50,18 @@ const (
 	DropTooBig        // larger than the MTU of its way out
 	DropTxFull        // the device did not take it
 	DropNoMemory      // no packet buffer
-	DropNotForUs      // no address, VIP or laddr of ours
+	DropNotForUs      // to another station's MAC address
+	DropWrongVLAN     // to our MAC address, with the tag of another VLAN
 	DropICMPUnknown   // an ICMP error about a packet that no session knows
-	DropRateLimited   // an answer of ours that its rate limit refused
-	DropFlowState     // the session's rules refuse the packet
+	DropICMPLimited   // more ICMP errors to translate than the limit lets through
+	DropAckStorm      // an acknowledgement that only answers another one, and so on
+	DropSynLimited    // SYNs that would each begin a session anew, more than the limit lets through
+	DropFamily        // the session's other side is of another family or protocol
+	DropUDP6Checksum  // UDP over IPv6 without a checksum
+	DropICMPChecksum  // an ICMP error with a wrong checksum
+	DropNotRoutable   // what never leaves its link
+	DropRefused       // a class of packets that can't be translated
+	DropStale         // waited in a receive queue while its worker stood still or its node was not admitted
 
 	// Session sync.
 
@@ -71,12 +83,14 @@ const (
 )
 
 var names = [NumCounters]string{
-	"rx_packets", "rx_bytes", "tx_packets", "tx_bytes", "turns", "empty_turns", "hits", "opened", "handed_over", "to_sync",
-	"to_host", "icmp_errors", "generated", "held", "released", "takeovers", "evicted",
+	"rx_packets", "rx_bytes", "tx_packets", "tx_bytes", "turns", "empty_turns", "pauses", "hits", "opened", "handed_over", "to_sync",
+	"to_host", "icmp_errors", "generated", "resets", "resets_lost", "unanswered", "held", "released", "takeovers", "evicted",
 	"drop_no_service", "drop_no_server", "drop_no_local_port", "drop_table_full", "drop_not_allocating", "drop_no_session",
 	"drop_hold_full", "drop_hold_timeout", "drop_closed", "drop_no_route", "drop_handover_full", "drop_sync_ring_full",
 	"drop_host_ring_full", "drop_ttl", "drop_too_big", "drop_tx_full", "drop_no_memory", "drop_not_for_us",
-	"drop_icmp_unknown", "drop_rate_limited", "drop_flow_state",
+	"drop_wrong_vlan", "drop_icmp_unknown", "drop_icmp_limited", "drop_ack_storm", "drop_syn_limited",
+	"drop_family_mismatch", "drop_udp6_zero_checksum", "drop_bad_icmp_checksum", "drop_not_routable", "drop_refused",
+	"drop_stale",
 	"sync_rx", "sync_tx", "sync_rx_bytes", "sync_tx_bytes", "sync_fault", "sync_no_peer", "sync_shard_ring_full",
 	"sync_out_ring_full", "sync_no_route", "sync_no_memory", "sync_not_udp", "event_lost", "mailbox_rejected",
 }

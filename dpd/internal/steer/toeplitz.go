@@ -67,11 +67,6 @@ func (h *Hasher) Bucket(family uint8, hi, lo uint64, port uint16) flow.Bucket {
 	return flow.Bucket(s)
 }
 
-// BucketOf is the bucket of the client that sent a packet with this key.
-func (h *Hasher) BucketOf(k *flow.Key) flow.Bucket {
-	return h.Bucket(k.Family(), k.Addr[0], k.Addr[1], k.SrcPort())
-}
-
 // clientBytes lays out a client's address and port in network order, as the hash reads them.
 func clientBytes(in *[clientLen]byte, family uint8, hi, lo uint64, port uint16) int {
 	if family == flow.IPv4 {

@@ -646,7 +646,7 @@ func TestMTUGrowsAsFarAsThePathLets(t *testing.T) {
 	p := newPair(t)
 	p.lose = func(_ int, b []byte) bool { return len(b) > 1300 }
 	p.run(8_000)
-	if got := p.status(0).MTU; got != 1280 {
+	if got := p.status(0).MTU; got != 1232 {
 		t.Errorf("on a path of 1300 the MTU is %d", got)
 	}
 	p.lose = nil
@@ -656,7 +656,7 @@ func TestMTUGrowsAsFarAsThePathLets(t *testing.T) {
 	}
 	p.lose = func(_ int, b []byte) bool { return len(b) > 1300 }
 	p.run(12_000)
-	if got := p.status(0).MTU; got != 1280 {
+	if got := p.status(0).MTU; got != 1232 {
 		t.Errorf("on a path that shrank the MTU is %d", got)
 	}
 }

@@ -45,7 +45,7 @@ type Link struct {
 	Lane     syncwire.Lane
 }
 
-// Ring holds the cluster keys in force. Sealers and openers follow its changes by themselves.
+// Ring holds the cluster keys in force; an empty one seals and opens nothing. Sealers and openers follow its changes by themselves.
 type Ring struct {
 	keys   [MaxKeys]Key
 	n      int
@@ -79,13 +79,6 @@ func (r *Ring) Set(active uint16, keys ...Key) error {
 	r.n, r.active = copy(r.keys[:], keys), active
 	r.gen++
 	return nil
-}
-
-// Wipe forgets all keys: nothing is sealed or opened until the next Set.
-func (r *Ring) Wipe() {
-	clear(r.keys[:])
-	r.n, r.active = 0, 0
-	r.gen++
 }
 
 // Active is the ID of the key to seal with, and false when the ring is empty.

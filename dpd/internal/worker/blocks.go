@@ -58,6 +58,9 @@ func (w *Worker) Shard() *syncer.Shard { return w.shard }
 // Now is the time of the turn in unix milliseconds, for requests.
 func (w *Worker) Now() int64 { return w.wall }
 
+// Tick is the tick of the turn, for requests.
+func (w *Worker) Tick() uint32 { return w.now }
+
 // Ports is the worker's pool of local ports, for requests.
 func (w *Worker) Ports() *localport.Pool { return w.ports }
 

@@ -71,8 +71,11 @@ func (w *Worker) admit(i int, steerIt bool) {
 		return
 	}
 	if steerIt {
-		if q := &w.cfg.Queues[in]; !info.ForMAC(q.MAC) || info.VLAN != q.VLAN {
+		if q := &w.cfg.Queues[in]; !info.ForMAC(q.MAC) {
 			w.free(*p, stat.DropNotForUs)
+			return
+		} else if info.VLAN != q.VLAN {
+			w.free(*p, stat.DropWrongVLAN)
 			return
 		}
 	}
@@ -195,7 +198,7 @@ func (w *Worker) forward(i int) {
 		w.answer(i, nat.TimeExceeded, 0)
 		return
 	default:
-		w.free(w.pkt[i], stat.DropFlowState)
+		w.free(w.pkt[i], untranslated[v])
 		return
 	}
 	w.send(i, r)

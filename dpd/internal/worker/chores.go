@@ -61,6 +61,7 @@ func (w *Worker) chores() (busy bool) {
 		w.lastTick = w.now
 		w.shard.Tick(w.wall, w.budget())
 		w.host()
+		w.resetDue()
 		if w.wait.n > 0 {
 			w.back.N = 0
 			w.wait.expire(w.now, &w.back)
@@ -129,8 +130,11 @@ func (w *Worker) expire() int {
 		w.sweep -= look
 	}
 	for _, h := range w.due[:n] {
+		reset := w.wantsReset(h)
 		if keep := w.shard.Expired(w.wall, h); keep > 0 {
 			w.table.Rearm(h, expiry.Tick(w.now+uint32(keep)))
+		} else if reset {
+			w.resetLater(h)
 		}
 	}
 	return n

@@ -17,21 +17,25 @@ func (w *Worker) icmpError(i int, ref conntrack.Ref) {
 		return
 	}
 	if !w.relayed.take(w.now) {
-		w.free(w.pkt[i], stat.DropRateLimited)
+		w.free(w.pkt[i], stat.DropICMPLimited)
 		return
 	}
 	w.table.Outgoing(h, d, &w.to)
 	p, info := w.pkt[i], &w.info[i]
 	r := w.route(&w.to)
-	switch nat.Rewrite(info, p.Data, &w.to) {
-	case nat.Done:
-		w.count[stat.ICMPErrors]++
-		w.send(i, r)
-	case nat.TTLExpired:
-		w.free(p, stat.DropTTL) // never an error about an error
-	default:
-		w.free(p, stat.DropFlowState)
+	v := nat.Rewrite(info, p.Data, &w.to)
+	if v != nat.Done {
+		w.free(p, untranslated[v]) // never an error about an error
+		return
 	}
+	w.count[stat.ICMPErrors]++
+	w.send(i, r)
+}
+
+// untranslated is why a packet that nat did not rewrite is dropped.
+var untranslated = [nat.NumVerdicts]stat.Counter{
+	nat.TTLExpired: stat.DropTTL, nat.FamilyMismatch: stat.DropFamily, nat.ZeroChecksum: stat.DropUDP6Checksum,
+	nat.BadChecksum: stat.DropICMPChecksum, nat.NotRoutable: stat.DropNotRoutable, nat.Refused: stat.DropRefused,
 }
 
 // answer drops packet i and tells its sender why by ICMP, if that is allowed and its rate limit has room.
@@ -42,7 +46,11 @@ func (w *Worker) answer(i int, problem nat.Problem, mtu uint32) {
 		why = stat.DropTooBig
 	}
 	n := nat.ErrorSize(info)
-	if n == 0 || !w.answers.take(w.now) {
+	if n > 0 && !w.answers.take(w.now) {
+		w.count[stat.Unanswered]++
+		n = 0
+	}
+	if n == 0 {
 		w.free(p, why)
 		return
 	}

@@ -132,9 +132,13 @@ func (w *Worker) refuse(i int, why stat.Counter) {
 
 // ask holds packet i while the peers are asked for its session, or drops it.
 func (w *Worker) ask(i int, why stat.Counter) {
-	if !w.wait4(i) {
-		w.free(w.pkt[i], why)
+	if w.wait4(i) {
+		return
 	}
+	if w.overdue {
+		why = stat.DropHoldTimeout
+	}
+	w.free(w.pkt[i], why)
 }
 
 // wait4 reports whether packet i now waits for the answer of peers.
@@ -180,14 +184,12 @@ func (w *Worker) resume(answered bool) {
 	}
 	if answered {
 		w.count[stat.Released] += uint64(w.back.N)
-	} else {
-		w.count[stat.DropHoldTimeout] += uint64(w.back.N)
 	}
 	for i := range w.back.N {
 		w.from[i] = 0
 	}
-	w.released = true
+	w.released, w.overdue = true, !answered
 	w.again, w.back.N = w.back, 0
 	w.burst(&w.again, false)
-	w.released = false
+	w.released, w.overdue = false, false
 }

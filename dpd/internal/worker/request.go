@@ -15,14 +15,14 @@ var ErrBusy = errors.New("worker: mailbox full")
 // Request is run by the worker's thread between two bursts. It must be short: whoever has much to do sends many.
 type Request func(*Worker)
 
-// Post puts a request into the mailbox without waiting. Any thread.
-func (w *Worker) Post(r Request) error {
+// Post puts a request into the mailbox without waiting; false when it is full. Any thread.
+func (w *Worker) Post(r Request) bool {
 	select {
 	case w.mail <- r:
-		return nil
+		return true
 	default:
 		w.rejected.Add(1)
-		return ErrBusy
+		return false
 	}
 }
 

@@ -32,7 +32,7 @@ func (w *Worker) surprise(i int, h flow.Handle, d flow.Direction, o conntrack.Ou
 		return false
 	}
 	if o&conntrack.DupAck != 0 {
-		w.free(w.pkt[i], stat.DropRateLimited)
+		w.free(w.pkt[i], stat.DropAckStorm)
 		return false
 	}
 	w.signal(h, o)
@@ -83,7 +83,7 @@ func (w *Worker) synOnRecord(i int, h flow.Handle) bool {
 	case syncer.SynNew:
 		w.open(i)
 	default:
-		w.free(w.pkt[i], stat.DropRateLimited)
+		w.free(w.pkt[i], stat.DropSynLimited)
 	}
 	return false
 }

@@ -57,9 +57,11 @@ type Handed struct {
 type Queue struct {
 	Port port.Port
 	Rx   []int // queues that this worker receives on
-	Tx   int
-	MAC  uint64 // packet.MACWord of the device
-	VLAN uint16 // tag of all its frames; 0 for none
+	// Depth is the size of each receive ring, in packets.
+	Depth int
+	Tx    int
+	MAC   uint64 // packet.MACWord of the device
+	VLAN  uint16 // tag of all its frames; 0 for none
 	// Speak4 and Speak6 are the device's addresses, which errors of ours come from; zero for none.
 	Speak4 uint64
 	Speak6 [2]uint64
@@ -167,10 +169,13 @@ type Worker struct {
 	inbound  syncer.Delivery
 	owed     []syncer.Action // ends of bulks that wait for room in the outbox
 	evt      flow.Event
-	paused   atomic.Uint64
+	resumed  atomic.Int64 // when the last long pause ended, in unix milliseconds; 0: nobody need confirm this life
 	rejected atomic.Uint64
 	// released: the burst under way has waited for a QUERY; it does not wait again.
 	released bool
+	resets   resets
+	// overdue: and nobody answered it.
+	overdue bool
 }
 
 // signal is what sessions say about one server.
@@ -208,7 +213,7 @@ func (w *Worker) Turn() bool {
 	if g := tick - w.now; g > w.gap {
 		w.gap = g
 	}
-	w.pause(tick)
+	w.pause(tick, wall)
 	w.now, w.wall = tick, wall
 	w.table.Advance(expiry.Tick(w.now))
 	w.freshRoutes()

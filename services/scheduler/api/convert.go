@@ -116,6 +116,26 @@ var algorithms = map[dpdv1.Algorithm]desired.Algorithm{
 	dpdv1.Algorithm_ALGORITHM_WLC:         desired.WLC,
 }
 
+// unknownExpire is what validation refuses.
+const unknownExpire desired.Expire = "unknown"
+
+func expiry(p dpdv1.ExpireAction) desired.Expire {
+	switch p {
+	case dpdv1.ExpireAction_EXPIRE_ACTION_UNSPECIFIED, dpdv1.ExpireAction_EXPIRE_ACTION_SILENT:
+		return desired.Silent
+	case dpdv1.ExpireAction_EXPIRE_ACTION_RST:
+		return desired.RST
+	}
+	return unknownExpire
+}
+
+func expireAction(e desired.Expire) dpdv1.ExpireAction {
+	if e == desired.RST {
+		return dpdv1.ExpireAction_EXPIRE_ACTION_RST
+	}
+	return dpdv1.ExpireAction_EXPIRE_ACTION_SILENT
+}
+
 var admins = map[schedulerv1.AdminState]desired.Admin{
 	schedulerv1.AdminState_ADMIN_STATE_UNSPECIFIED: desired.Enabled,
 	schedulerv1.AdminState_ADMIN_STATE_ENABLED:     desired.Enabled,
@@ -161,6 +181,7 @@ func serviceSpec(p *schedulerv1.VirtualService) (desired.ServiceSpec, error) {
 		Endpoint:  desired.Endpoint{VIP: parseAddr(p.GetVip()), Port: parsePort(p.GetPort()), Protocol: protocols[p.GetProtocol()]},
 		Mode:      modes[p.GetMode()],
 		Algorithm: algorithms[p.GetAlgorithm()],
+		Expire:    expiry(p.GetExpire()),
 	}
 	if p.GetTimeouts() != nil {
 		for _, f := range timeouts(p.GetTimeouts(), &out.Timeouts) {
@@ -187,6 +208,7 @@ func serviceResource(s *desired.Service) *schedulerv1.VirtualService {
 		Protocol:   back(protocols, s.Spec.Protocol),
 		Mode:       back(modes, s.Spec.Mode),
 		Algorithm:  back(algorithms, s.Spec.Algorithm),
+		Expire:     expireAction(s.Spec.Expire),
 		Etag:       s.Meta.ETag(),
 		CreateTime: timestamppb.New(s.Meta.Created),
 		UpdateTime: timestamppb.New(s.Meta.Updated),

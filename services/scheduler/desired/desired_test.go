@@ -92,6 +92,12 @@ func TestRefusalsNameTheirReasonAndChangeNothing(t *testing.T) {
 		{"everything wrong at once", func(s *State) (Change, error) {
 			return s.CreateService(at(9), "-", strings.Repeat("r", 65), ServiceSpec{Timeouts: Timeouts{UDP: maxTimeout + 1, TCPClose: maxTimeout + 1}})
 		}, apierr.BadRequest, []string{"virtual_service_id", "request_id", "virtual_service.vip", "virtual_service.port", "virtual_service.protocol", "virtual_service.mode", "virtual_service.algorithm", "virtual_service.timeouts.tcp_close", "virtual_service.timeouts.udp"}},
+		{"resets over UDP", func(s *State) (Change, error) {
+			return s.CreateService(at(9), "x", "", mod(func(x *ServiceSpec) { x.Protocol, x.Port, x.Expire = UDP, 83, RST }))
+		}, apierr.BadRequest, []string{"virtual_service.expire"}},
+		{"an unknown way to expire", func(s *State) (Change, error) {
+			return s.CreateService(at(9), "x", "", mod(func(x *ServiceSpec) { x.Port, x.Expire = 83, "loudly" }))
+		}, apierr.BadRequest, []string{"virtual_service.expire"}},
 		{"unknown service", func(s *State) (Change, error) { return s.UpdateService(at(9), "none", "", web()) }, apierr.VirtualServiceNotFound, nil},
 		{"stale etag", func(s *State) (Change, error) { return s.UpdateService(at(9), "web", "v0", web()) }, apierr.ETagMismatch, nil},
 		{"endpoint changes", func(s *State) (Change, error) {

@@ -32,6 +32,15 @@ const (
 	WLC Algorithm = "wlc"
 )
 
+// Expire is what the sides of an established session hear when it ends for idleness.
+type Expire string
+
+// The ways to expire. Records from before there was a choice have none, which is Silent.
+const (
+	Silent Expire = ""
+	RST    Expire = "rst"
+)
+
 // Timeouts override the data planes' defaults, in seconds; 0 keeps the default.
 type Timeouts struct {
 	TCPSynRecv     uint32 `json:"tcp_syn_recv,omitempty"`
@@ -57,6 +66,7 @@ type ServiceSpec struct {
 	Mode      Mode      `json:"mode"`
 	Algorithm Algorithm `json:"algorithm"`
 	Timeouts  Timeouts  `json:"timeouts"`
+	Expire    Expire    `json:"expire,omitempty"`
 }
 
 // Meta is what is kept beside each spec.

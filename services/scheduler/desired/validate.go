@@ -61,6 +61,12 @@ func (s *ServiceSpec) validate(v *apierr.Violations) {
 	default:
 		v.Add("virtual_service.algorithm", "is not one of ALGORITHM_RR, ALGORITHM_WRR, ALGORITHM_WLC")
 	}
+	switch {
+	case s.Expire != Silent && s.Expire != RST:
+		v.Add("virtual_service.expire", "is not one of EXPIRE_ACTION_SILENT, EXPIRE_ACTION_RST")
+	case s.Expire == RST && s.Protocol != TCP:
+		v.Add("virtual_service.expire", "is EXPIRE_ACTION_RST, which only PROTOCOL_TCP has")
+	}
 	for _, t := range []struct {
 		name string
 		s    uint32

@@ -419,6 +419,14 @@ func TestPatchChangesOnlyWhatTheMaskNames(t *testing.T) {
 	if x, err := up("timeouts.tcp_established"); err != nil || x.GetTimeouts().GetTcpEstablished().GetSeconds() != 60 {
 		t.Errorf("nested: %v, %v", x, err)
 	}
+	patch.Expire = dpdv1.ExpireAction_EXPIRE_ACTION_RST
+	if x, err := up("expire"); err != nil || x.GetExpire() != patch.Expire {
+		t.Errorf("expire: %v, %v", x, err)
+	}
+	patch.Expire = dpdv1.ExpireAction_EXPIRE_ACTION_UNSPECIFIED
+	if x, err := up("expire"); err != nil || x.GetExpire() != dpdv1.ExpireAction_EXPIRE_ACTION_SILENT {
+		t.Errorf("expire taken back: %v, %v", x, err)
+	}
 	patch.Timeouts.TcpEstablished = durationpb.New(1500 * time.Millisecond)
 	if _, err := up("timeouts.tcp_established"); !slices.Equal(apierr.Fields(err), []string{"virtual_service.timeouts.tcp_established"}) {
 		t.Errorf("half a second: %v", err)
@@ -515,7 +523,7 @@ func TestBadRequestsAreRefusedAndChangeNothing(t *testing.T) {
 	}{
 		{"no service", vs("a", nil), apierr.BadRequest, []string{"virtual_service"}},
 		{"port out of range", vs("a", &schedulerv1.VirtualService{Vip: "198.51.100.11", Port: 65536 + 80, Protocol: 1}), apierr.BadRequest, []string{"virtual_service.port"}},
-		{"unknown mode and algorithm", vs("a", &schedulerv1.VirtualService{Vip: "198.51.100.11", Port: 80, Protocol: 1, Mode: 4, Algorithm: 99}), apierr.BadRequest, []string{"virtual_service.mode", "virtual_service.algorithm"}},
+		{"unknown mode and algorithm", vs("a", &schedulerv1.VirtualService{Vip: "198.51.100.11", Port: 80, Protocol: 1, Mode: 4, Algorithm: 99, Expire: 99}), apierr.BadRequest, []string{"virtual_service.mode", "virtual_service.algorithm", "virtual_service.expire"}},
 		{"duplicate name", vs("web", ok), apierr.DuplicateName, nil},
 		{"overlap", vs("a", &schedulerv1.VirtualService{Vip: "198.51.100.10", Port: 80, Protocol: 1}), apierr.VIPOverlap, nil},
 		{"VIP of a pool", vs("a", &schedulerv1.VirtualService{Vip: "203.0.113.16", Port: 80, Protocol: 1}), apierr.AddressIsVIP, nil},

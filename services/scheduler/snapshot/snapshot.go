@@ -45,6 +45,9 @@ var (
 	algorithms = map[desired.Algorithm]dpdv1.Algorithm{
 		desired.RR: dpdv1.Algorithm_ALGORITHM_RR, desired.WRR: dpdv1.Algorithm_ALGORITHM_WRR, desired.WLC: dpdv1.Algorithm_ALGORITHM_WLC,
 	}
+	expiries = map[desired.Expire]dpdv1.ExpireAction{
+		desired.Silent: dpdv1.ExpireAction_EXPIRE_ACTION_SILENT, desired.RST: dpdv1.ExpireAction_EXPIRE_ACTION_RST,
+	}
 )
 
 func compile(s *desired.Service) *dpdv1.Service {
@@ -57,6 +60,7 @@ func compile(s *desired.Service) *dpdv1.Service {
 		Protocol:  protocols[s.Spec.Protocol],
 		Mode:      modes[s.Spec.Mode],
 		Algorithm: algorithms[s.Spec.Algorithm],
+		Expire:    expiries[s.Spec.Expire],
 		Timeouts: &dpdv1.Timeouts{
 			TcpSynRecvSeconds: t.TCPSynRecv, TcpEstablishedSeconds: t.TCPEstablished, TcpFinWaitSeconds: t.TCPFinWait,
 			TcpCloseWaitSeconds: t.TCPCloseWait, TcpTimeWaitSeconds: t.TCPTimeWait, TcpCloseSeconds: t.TCPClose,

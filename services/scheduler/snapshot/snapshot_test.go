@@ -38,7 +38,7 @@ func TestCompileIsWhatADataPlaneIsToApply(t *testing.T) {
 		service(2, "b", server(5, "z", desired.Draining, desired.Down), server(6, "zz", desired.Enabled, desired.Up)),
 	})
 	var want dpdv1.ApplyConfigRequest
-	common := `"vip":"2001:db8::80","port":443,"protocol":"PROTOCOL_UDP","mode":"FORWARDING_MODE_FULLNAT","algorithm":"ALGORITHM_WLC","timeouts":{"udpSeconds":5,"tcpCloseSeconds":6}`
+	common := `"vip":"2001:db8::80","port":443,"protocol":"PROTOCOL_UDP","mode":"FORWARDING_MODE_FULLNAT","algorithm":"ALGORITHM_WLC","expire":"EXPIRE_ACTION_SILENT","timeouts":{"udpSeconds":5,"tcpCloseSeconds":6}`
 	srv := func(id int, name, state string) string {
 		return fmt.Sprintf(`{"id":%d,"name":%q,"address":"2001:db8::1","port":1,"weight":9,"maxConnections":3,"state":"SERVER_STATE_%s"}`, id, name, state)
 	}
@@ -50,6 +50,15 @@ func TestCompileIsWhatADataPlaneIsToApply(t *testing.T) {
 	}
 	if !proto.Equal(got.Request, &want) || got.Servers != 4 {
 		t.Errorf("got %v", got.Request)
+	}
+}
+
+func TestAServiceThatResetsSaysSo(t *testing.T) {
+	s := service(1, "a")
+	s.Spec.Protocol, s.Spec.Expire = desired.TCP, desired.RST
+	var c Compiler
+	if got := c.Compile(1, []*desired.Service{s}).Request.Services[0]; got.GetExpire() != dpdv1.ExpireAction_EXPIRE_ACTION_RST {
+		t.Errorf("got %v", got.GetExpire())
 	}
 }
 

@@ -281,6 +281,14 @@ func (c *Course) Counter(n stat.Counter) uint64 {
 	return counts.Load(int(n))
 }
 
+// Publish turns the worker until it has published what it counted so far.
+func (c *Course) Publish() {
+	for before := c.Counter(stat.Turns); c.Counter(stat.Turns) == before; {
+		c.Worker.SetRx(0, nil)
+		c.Worker.Turn()
+	}
+}
+
 // Empty is the share of the worker's turns since Warm that found nothing to do.
 func (c *Course) Empty() float64 {
 	empty, all := c.Counter(stat.EmptyTurns)-c.warm[0], c.Counter(stat.Turns)-c.warm[1]

@@ -140,6 +140,18 @@ func (c *Course) Feed() (n int, err error) {
 	return n, c.put(out)
 }
 
+// FeedBy is Feed with a look at each packet that came out, and a hand at each before it goes in again.
+func (c *Course) FeedBy(look, change func(data []byte)) (n int, err error) {
+	known := c.feed
+	defer func() { c.feed = known }()
+	c.feed = func(data []byte) {
+		look(data)
+		known(data)
+		change(data)
+	}
+	return c.Feed()
+}
+
 // put sends a burst to the emptiest ring.
 func (c *Course) put(b *port.Batch) error {
 	q := 0
@@ -214,6 +226,7 @@ func (c *Course) Warm() error {
 			lost++
 		}
 	}
+	c.Publish()
 	c.warm = [2]uint64{c.Counter(stat.EmptyTurns), c.Counter(stat.Turns)}
 	if lost > laps { // an ARP packet takes the place of another in a burst
 		return fmt.Errorf("course: in %d of %d laps packets did not come out", lost, 4*laps)

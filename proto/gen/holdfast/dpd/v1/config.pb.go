@@ -135,6 +135,60 @@ func (ServerState) EnumDescriptor() ([]byte, []int) {
 	return file_holdfast_dpd_v1_config_proto_rawDescGZIP(), []int{1}
 }
 
+// ExpireAction says what the sides of an established session hear when its owner ends it for idleness.
+type ExpireAction int32
+
+const (
+	// Not given; silent is used.
+	ExpireAction_EXPIRE_ACTION_UNSPECIFIED ExpireAction = 0
+	// Nothing.
+	ExpireAction_EXPIRE_ACTION_SILENT ExpireAction = 1
+	// A TCP reset each, with the sequence numbers that the owner saw last; a side that received more by way of another node
+	// takes no notice.
+	ExpireAction_EXPIRE_ACTION_RST ExpireAction = 2
+)
+
+// Enum value maps for ExpireAction.
+var (
+	ExpireAction_name = map[int32]string{
+		0: "EXPIRE_ACTION_UNSPECIFIED",
+		1: "EXPIRE_ACTION_SILENT",
+		2: "EXPIRE_ACTION_RST",
+	}
+	ExpireAction_value = map[string]int32{
+		"EXPIRE_ACTION_UNSPECIFIED": 0,
+		"EXPIRE_ACTION_SILENT":      1,
+		"EXPIRE_ACTION_RST":         2,
+	}
+)
+
+func (x ExpireAction) Enum() *ExpireAction {
+	p := new(ExpireAction)
+	*p = x
+	return p
+}
+
+func (x ExpireAction) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (ExpireAction) Descriptor() protoreflect.EnumDescriptor {
+	return file_holdfast_dpd_v1_config_proto_enumTypes[2].Descriptor()
+}
+
+func (ExpireAction) Type() protoreflect.EnumType {
+	return &file_holdfast_dpd_v1_config_proto_enumTypes[2]
+}
+
+func (x ExpireAction) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use ExpireAction.Descriptor instead.
+func (ExpireAction) EnumDescriptor() ([]byte, []int) {
+	return file_holdfast_dpd_v1_config_proto_rawDescGZIP(), []int{2}
+}
+
 // Timeouts of sessions in seconds, 1 to 2592000 each; 0 keeps the node's default.
 type Timeouts struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -373,7 +427,9 @@ type Service struct {
 	// Session timeouts of this service.
 	Timeouts *Timeouts `protobuf:"bytes,8,opt,name=timeouts,proto3" json:"timeouts,omitempty"`
 	// Its servers, at most 65535.
-	Servers       []*Server `protobuf:"bytes,9,rep,name=servers,proto3" json:"servers,omitempty"`
+	Servers []*Server `protobuf:"bytes,9,rep,name=servers,proto3" json:"servers,omitempty"`
+	// What the sides of an established session hear when it ends for idleness. EXPIRE_ACTION_RST only with PROTOCOL_TCP.
+	Expire        ExpireAction `protobuf:"varint,10,opt,name=expire,proto3,enum=holdfast.dpd.v1.ExpireAction" json:"expire,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -471,6 +527,13 @@ func (x *Service) GetServers() []*Server {
 	return nil
 }
 
+func (x *Service) GetExpire() ExpireAction {
+	if x != nil {
+		return x.Expire
+	}
+	return ExpireAction_EXPIRE_ACTION_UNSPECIFIED
+}
+
 var File_holdfast_dpd_v1_config_proto protoreflect.FileDescriptor
 
 const file_holdfast_dpd_v1_config_proto_rawDesc = "" +
@@ -494,7 +557,7 @@ const file_holdfast_dpd_v1_config_proto_rawDesc = "" +
 	"\x04port\x18\x04 \x01(\rR\x04port\x12\x16\n" +
 	"\x06weight\x18\x05 \x01(\rR\x06weight\x122\n" +
 	"\x05state\x18\x06 \x01(\x0e2\x1c.holdfast.dpd.v1.ServerStateR\x05state\x12'\n" +
-	"\x0fmax_connections\x18\a \x01(\rR\x0emaxConnections\"\xe3\x02\n" +
+	"\x0fmax_connections\x18\a \x01(\rR\x0emaxConnections\"\x9a\x03\n" +
 	"\aService\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\rR\x02id\x12\x12\n" +
 	"\x04name\x18\x02 \x01(\tR\x04name\x12\x10\n" +
@@ -504,7 +567,9 @@ const file_holdfast_dpd_v1_config_proto_rawDesc = "" +
 	"\x04mode\x18\x06 \x01(\x0e2\x1f.holdfast.dpd.v1.ForwardingModeR\x04mode\x128\n" +
 	"\talgorithm\x18\a \x01(\x0e2\x1a.holdfast.dpd.v1.AlgorithmR\talgorithm\x125\n" +
 	"\btimeouts\x18\b \x01(\v2\x19.holdfast.dpd.v1.TimeoutsR\btimeouts\x121\n" +
-	"\aservers\x18\t \x03(\v2\x17.holdfast.dpd.v1.ServerR\aservers*^\n" +
+	"\aservers\x18\t \x03(\v2\x17.holdfast.dpd.v1.ServerR\aservers\x125\n" +
+	"\x06expire\x18\n" +
+	" \x01(\x0e2\x1d.holdfast.dpd.v1.ExpireActionR\x06expire*^\n" +
 	"\tAlgorithm\x12\x19\n" +
 	"\x15ALGORITHM_UNSPECIFIED\x10\x00\x12\x10\n" +
 	"\fALGORITHM_RR\x10\x01\x12\x11\n" +
@@ -514,7 +579,11 @@ const file_holdfast_dpd_v1_config_proto_rawDesc = "" +
 	"\x18SERVER_STATE_UNSPECIFIED\x10\x00\x12\x13\n" +
 	"\x0fSERVER_STATE_UP\x10\x01\x12\x15\n" +
 	"\x11SERVER_STATE_DOWN\x10\x02\x12\x16\n" +
-	"\x12SERVER_STATE_DRAIN\x10\x03BAZ?github.com/holdfast-lb/holdfast/proto/gen/holdfast/dpd/v1;dpdv1b\x06proto3"
+	"\x12SERVER_STATE_DRAIN\x10\x03*^\n" +
+	"\fExpireAction\x12\x1d\n" +
+	"\x19EXPIRE_ACTION_UNSPECIFIED\x10\x00\x12\x18\n" +
+	"\x14EXPIRE_ACTION_SILENT\x10\x01\x12\x15\n" +
+	"\x11EXPIRE_ACTION_RST\x10\x02BAZ?github.com/holdfast-lb/holdfast/proto/gen/holdfast/dpd/v1;dpdv1b\x06proto3"
 
 var (
 	file_holdfast_dpd_v1_config_proto_rawDescOnce sync.Once
@@ -528,29 +597,31 @@ func file_holdfast_dpd_v1_config_proto_rawDescGZIP() []byte {
 	return file_holdfast_dpd_v1_config_proto_rawDescData
 }
 
-var file_holdfast_dpd_v1_config_proto_enumTypes = make([]protoimpl.EnumInfo, 2)
+var file_holdfast_dpd_v1_config_proto_enumTypes = make([]protoimpl.EnumInfo, 3)
 var file_holdfast_dpd_v1_config_proto_msgTypes = make([]protoimpl.MessageInfo, 3)
 var file_holdfast_dpd_v1_config_proto_goTypes = []any{
 	(Algorithm)(0),      // 0: holdfast.dpd.v1.Algorithm
 	(ServerState)(0),    // 1: holdfast.dpd.v1.ServerState
-	(*Timeouts)(nil),    // 2: holdfast.dpd.v1.Timeouts
-	(*Server)(nil),      // 3: holdfast.dpd.v1.Server
-	(*Service)(nil),     // 4: holdfast.dpd.v1.Service
-	(Protocol)(0),       // 5: holdfast.dpd.v1.Protocol
-	(ForwardingMode)(0), // 6: holdfast.dpd.v1.ForwardingMode
+	(ExpireAction)(0),   // 2: holdfast.dpd.v1.ExpireAction
+	(*Timeouts)(nil),    // 3: holdfast.dpd.v1.Timeouts
+	(*Server)(nil),      // 4: holdfast.dpd.v1.Server
+	(*Service)(nil),     // 5: holdfast.dpd.v1.Service
+	(Protocol)(0),       // 6: holdfast.dpd.v1.Protocol
+	(ForwardingMode)(0), // 7: holdfast.dpd.v1.ForwardingMode
 }
 var file_holdfast_dpd_v1_config_proto_depIdxs = []int32{
 	1, // 0: holdfast.dpd.v1.Server.state:type_name -> holdfast.dpd.v1.ServerState
-	5, // 1: holdfast.dpd.v1.Service.protocol:type_name -> holdfast.dpd.v1.Protocol
-	6, // 2: holdfast.dpd.v1.Service.mode:type_name -> holdfast.dpd.v1.ForwardingMode
+	6, // 1: holdfast.dpd.v1.Service.protocol:type_name -> holdfast.dpd.v1.Protocol
+	7, // 2: holdfast.dpd.v1.Service.mode:type_name -> holdfast.dpd.v1.ForwardingMode
 	0, // 3: holdfast.dpd.v1.Service.algorithm:type_name -> holdfast.dpd.v1.Algorithm
-	2, // 4: holdfast.dpd.v1.Service.timeouts:type_name -> holdfast.dpd.v1.Timeouts
-	3, // 5: holdfast.dpd.v1.Service.servers:type_name -> holdfast.dpd.v1.Server
-	6, // [6:6] is the sub-list for method output_type
-	6, // [6:6] is the sub-list for method input_type
-	6, // [6:6] is the sub-list for extension type_name
-	6, // [6:6] is the sub-list for extension extendee
-	0, // [0:6] is the sub-list for field type_name
+	3, // 4: holdfast.dpd.v1.Service.timeouts:type_name -> holdfast.dpd.v1.Timeouts
+	4, // 5: holdfast.dpd.v1.Service.servers:type_name -> holdfast.dpd.v1.Server
+	2, // 6: holdfast.dpd.v1.Service.expire:type_name -> holdfast.dpd.v1.ExpireAction
+	7, // [7:7] is the sub-list for method output_type
+	7, // [7:7] is the sub-list for method input_type
+	7, // [7:7] is the sub-list for extension type_name
+	7, // [7:7] is the sub-list for extension extendee
+	0, // [0:7] is the sub-list for field type_name
 }
 
 func init() { file_holdfast_dpd_v1_config_proto_init() }
@@ -564,7 +635,7 @@ func file_holdfast_dpd_v1_config_proto_init() {
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_holdfast_dpd_v1_config_proto_rawDesc), len(file_holdfast_dpd_v1_config_proto_rawDesc)),
-			NumEnums:      2,
+			NumEnums:      3,
 			NumMessages:   3,
 			NumExtensions: 0,
 			NumServices:   0,

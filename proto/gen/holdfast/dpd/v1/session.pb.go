@@ -514,9 +514,9 @@ type Session struct {
 	Term uint32 `protobuf:"varint,5,opt,name=term,proto3" json:"term,omitempty"`
 	// The owner's counter of changes within the term.
 	Version uint32 `protobuf:"varint,6,opt,name=version,proto3" json:"version,omitempty"`
-	// Id of the service in the applied configuration; 0 when unbound.
+	// Id of the service; the applied configuration has none of that id when the session is unbound.
 	ServiceId uint32 `protobuf:"varint,7,opt,name=service_id,json=serviceId,proto3" json:"service_id,omitempty"`
-	// Id of the server in the applied configuration; 0 when unbound.
+	// Id of the server; the applied configuration has none of that id when the session is unbound.
 	ServerId uint32 `protobuf:"varint,8,opt,name=server_id,json=serverId,proto3" json:"server_id,omitempty"`
 	// Protocol state.
 	State SessionState `protobuf:"varint,9,opt,name=state,proto3,enum=holdfast.dpd.v1.SessionState" json:"state,omitempty"`

@@ -82,7 +82,7 @@ const (
 	NodeState_NODE_STATE_UNSPECIFIED NodeState = 0
 	// Started; has no place in the cluster yet.
 	NodeState_NODE_STATE_STARTING NodeState = 1
-	// In the view; gets the stock of sessions.
+	// In the view; gets the stock of sessions, then announces its laddrs and proves the routes.
 	NodeState_NODE_STATE_JOINING NodeState = 2
 	// Every ready condition is met; waits for admission.
 	NodeState_NODE_STATE_READY NodeState = 3
@@ -169,7 +169,8 @@ const (
 	ReadyConditionType_READY_CONDITION_TYPE_STOCK ReadyConditionType = 5
 	// The node may allocate: its block is free, or every member ended its bulk.
 	ReadyConditionType_READY_CONDITION_TYPE_ALLOCATION ReadyConditionType = 6
-	// Its routes are announced and an echo came back through the router; true where nothing is announced.
+	// Its laddr routes are announced, and an echo of the gateway came back to each address of its own blocks, which only these
+	// routes lead here; true where nothing is announced or no gateway is configured.
 	ReadyConditionType_READY_CONDITION_TYPE_ROUTES ReadyConditionType = 7
 )
 
@@ -305,7 +306,7 @@ type PeerSync struct {
 	Desync bool `protobuf:"varint,6,opt,name=desync,proto3" json:"desync,omitempty"`
 	// The last digests were equal.
 	DigestEqual bool `protobuf:"varint,7,opt,name=digest_equal,json=digestEqual,proto3" json:"digest_equal,omitempty"`
-	// Sync MTU in force, bytes of UDP payload.
+	// Sync MTU in force, bytes of UDP payload: 48 less than the IPv6 packets that sync.mtu counts.
 	Mtu uint32 `protobuf:"varint,8,opt,name=mtu,proto3" json:"mtu,omitempty"`
 	// Datagrams sent.
 	Sent uint64 `protobuf:"varint,9,opt,name=sent,proto3" json:"sent,omitempty"`
@@ -887,8 +888,11 @@ type SyncStatus struct {
 	// What other members told this node of blocks whose holder is gone: per member and block the newest word, of the last 10 s,
 	// at most 1024.
 	RelayedBlockUsage []*RelayedBlockUsage `protobuf:"bytes,15,rep,name=relayed_block_usage,json=relayedBlockUsage,proto3" json:"relayed_block_usage,omitempty"`
-	unknownFields     protoimpl.UnknownFields
-	sizeCache         protoimpl.SizeCache
+	// This node's clock has been more than 500 ms off the median of its peers' clocks and its own for a second, and not been
+	// within 400 ms of it for 5 s since: it opens no session, whatever the view says.
+	ClockOff      bool `protobuf:"varint,17,opt,name=clock_off,json=clockOff,proto3" json:"clock_off,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
 }
 
 func (x *SyncStatus) Reset() {
@@ -1024,6 +1028,13 @@ func (x *SyncStatus) GetRelayedBlockUsage() []*RelayedBlockUsage {
 		return x.RelayedBlockUsage
 	}
 	return nil
+}
+
+func (x *SyncStatus) GetClockOff() bool {
+	if x != nil {
+		return x.ClockOff
+	}
+	return false
 }
 
 // SteeringRule is one rule that sends packets to a queue.
@@ -1332,7 +1343,7 @@ const file_holdfast_dpd_v1_status_proto_rawDesc = "" +
 	"\rBackendSignal\x12\x1b\n" +
 	"\tserver_id\x18\x01 \x01(\rR\bserverId\x12\x14\n" +
 	"\x05alive\x18\x02 \x01(\x04R\x05alive\x12\x12\n" +
-	"\x04dead\x18\x03 \x01(\x04R\x04dead\"\x81\x06\n" +
+	"\x04dead\x18\x03 \x01(\x04R\x04dead\"\x9e\x06\n" +
 	"\n" +
 	"SyncStatus\x12-\n" +
 	"\x04self\x18\x01 \x01(\v2\x19.holdfast.dpd.v1.NodeLifeR\x04self\x120\n" +
@@ -1351,7 +1362,8 @@ const file_holdfast_dpd_v1_status_proto_rawDesc = "" +
 	"\x0fbackend_signals\x18\f \x03(\v2\x1e.holdfast.dpd.v1.BackendSignalR\x0ebackendSignals\x12%\n" +
 	"\x0esessions_owned\x18\r \x01(\x04R\rsessionsOwned\x12#\n" +
 	"\rsessions_held\x18\x0e \x01(\x04R\fsessionsHeld\x12R\n" +
-	"\x13relayed_block_usage\x18\x0f \x03(\v2\".holdfast.dpd.v1.RelayedBlockUsageR\x11relayedBlockUsage\"n\n" +
+	"\x13relayed_block_usage\x18\x0f \x03(\v2\".holdfast.dpd.v1.RelayedBlockUsageR\x11relayedBlockUsage\x12\x1b\n" +
+	"\tclock_off\x18\x11 \x01(\bR\bclockOff\"n\n" +
 	"\fSteeringRule\x12\x12\n" +
 	"\x04rule\x18\x01 \x01(\tR\x04rule\x12\x16\n" +
 	"\x06device\x18\x02 \x01(\tR\x06device\x12\x1a\n" +

@@ -160,7 +160,10 @@ type VirtualService struct {
 	// When it was made.
 	CreateTime *timestamppb.Timestamp `protobuf:"bytes,10,opt,name=create_time,json=createTime,proto3" json:"create_time,omitempty"`
 	// When it was changed last.
-	UpdateTime    *timestamppb.Timestamp `protobuf:"bytes,11,opt,name=update_time,json=updateTime,proto3" json:"update_time,omitempty"`
+	UpdateTime *timestamppb.Timestamp `protobuf:"bytes,11,opt,name=update_time,json=updateTime,proto3" json:"update_time,omitempty"`
+	// What the sides of an established session hear when it ends for idleness; EXPIRE_ACTION_SILENT when not given.
+	// EXPIRE_ACTION_RST only with PROTOCOL_TCP.
+	Expire        v1.ExpireAction `protobuf:"varint,12,opt,name=expire,proto3,enum=holdfast.dpd.v1.ExpireAction" json:"expire,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -270,6 +273,13 @@ func (x *VirtualService) GetUpdateTime() *timestamppb.Timestamp {
 		return x.UpdateTime
 	}
 	return nil
+}
+
+func (x *VirtualService) GetExpire() v1.ExpireAction {
+	if x != nil {
+		return x.Expire
+	}
+	return v1.ExpireAction(0)
 }
 
 // CreateVirtualServiceRequest gives the new one.
@@ -654,7 +664,7 @@ const file_holdfast_scheduler_v1_virtual_service_service_proto_rawDesc = "" +
 	"\ttcp_close\x18\x06 \x01(\v2\x19.google.protobuf.DurationR\btcpClose\x12;\n" +
 	"\ftcp_last_ack\x18\a \x01(\v2\x19.google.protobuf.DurationR\n" +
 	"tcpLastAck\x12+\n" +
-	"\x03udp\x18\b \x01(\v2\x19.google.protobuf.DurationR\x03udp\"\x80\x04\n" +
+	"\x03udp\x18\b \x01(\v2\x19.google.protobuf.DurationR\x03udp\"\xb7\x04\n" +
 	"\x0eVirtualService\x12\x17\n" +
 	"\x04name\x18\x01 \x01(\tB\x03\xe0A\bR\x04name\x12\x15\n" +
 	"\x03uid\x18\x02 \x01(\rB\x03\xe0A\x03R\x03uid\x12\x18\n" +
@@ -669,7 +679,8 @@ const file_holdfast_scheduler_v1_virtual_service_service_proto_rawDesc = "" +
 	" \x01(\v2\x1a.google.protobuf.TimestampB\x03\xe0A\x03R\n" +
 	"createTime\x12@\n" +
 	"\vupdate_time\x18\v \x01(\v2\x1a.google.protobuf.TimestampB\x03\xe0A\x03R\n" +
-	"updateTime\"\xe9\x01\n" +
+	"updateTime\x125\n" +
+	"\x06expire\x18\f \x01(\x0e2\x1d.holdfast.dpd.v1.ExpireActionR\x06expire\"\xe9\x01\n" +
 	"\x1bCreateVirtualServiceRequest\x12S\n" +
 	"\x0fvirtual_service\x18\x01 \x01(\v2%.holdfast.scheduler.v1.VirtualServiceB\x03\xe0A\x02R\x0evirtualService\x121\n" +
 	"\x12virtual_service_id\x18\x02 \x01(\tB\x03\xe0A\x02R\x10virtualServiceId\x12#\n" +
@@ -729,8 +740,9 @@ var file_holdfast_scheduler_v1_virtual_service_service_proto_goTypes = []any{
 	(v1.ForwardingMode)(0),              // 10: holdfast.dpd.v1.ForwardingMode
 	(v1.Algorithm)(0),                   // 11: holdfast.dpd.v1.Algorithm
 	(*timestamppb.Timestamp)(nil),       // 12: google.protobuf.Timestamp
-	(*fieldmaskpb.FieldMask)(nil),       // 13: google.protobuf.FieldMask
-	(*emptypb.Empty)(nil),               // 14: google.protobuf.Empty
+	(v1.ExpireAction)(0),                // 13: holdfast.dpd.v1.ExpireAction
+	(*fieldmaskpb.FieldMask)(nil),       // 14: google.protobuf.FieldMask
+	(*emptypb.Empty)(nil),               // 15: google.protobuf.Empty
 }
 var file_holdfast_scheduler_v1_virtual_service_service_proto_depIdxs = []int32{
 	8,  // 0: holdfast.scheduler.v1.SessionTimeouts.tcp_syn_recv:type_name -> google.protobuf.Duration
@@ -747,25 +759,26 @@ var file_holdfast_scheduler_v1_virtual_service_service_proto_depIdxs = []int32{
 	0,  // 11: holdfast.scheduler.v1.VirtualService.timeouts:type_name -> holdfast.scheduler.v1.SessionTimeouts
 	12, // 12: holdfast.scheduler.v1.VirtualService.create_time:type_name -> google.protobuf.Timestamp
 	12, // 13: holdfast.scheduler.v1.VirtualService.update_time:type_name -> google.protobuf.Timestamp
-	1,  // 14: holdfast.scheduler.v1.CreateVirtualServiceRequest.virtual_service:type_name -> holdfast.scheduler.v1.VirtualService
-	1,  // 15: holdfast.scheduler.v1.ListVirtualServicesResponse.virtual_services:type_name -> holdfast.scheduler.v1.VirtualService
-	1,  // 16: holdfast.scheduler.v1.UpdateVirtualServiceRequest.virtual_service:type_name -> holdfast.scheduler.v1.VirtualService
-	13, // 17: holdfast.scheduler.v1.UpdateVirtualServiceRequest.update_mask:type_name -> google.protobuf.FieldMask
-	2,  // 18: holdfast.scheduler.v1.VirtualServiceService.CreateVirtualService:input_type -> holdfast.scheduler.v1.CreateVirtualServiceRequest
-	3,  // 19: holdfast.scheduler.v1.VirtualServiceService.GetVirtualService:input_type -> holdfast.scheduler.v1.GetVirtualServiceRequest
-	4,  // 20: holdfast.scheduler.v1.VirtualServiceService.ListVirtualServices:input_type -> holdfast.scheduler.v1.ListVirtualServicesRequest
-	6,  // 21: holdfast.scheduler.v1.VirtualServiceService.UpdateVirtualService:input_type -> holdfast.scheduler.v1.UpdateVirtualServiceRequest
-	7,  // 22: holdfast.scheduler.v1.VirtualServiceService.DeleteVirtualService:input_type -> holdfast.scheduler.v1.DeleteVirtualServiceRequest
-	1,  // 23: holdfast.scheduler.v1.VirtualServiceService.CreateVirtualService:output_type -> holdfast.scheduler.v1.VirtualService
-	1,  // 24: holdfast.scheduler.v1.VirtualServiceService.GetVirtualService:output_type -> holdfast.scheduler.v1.VirtualService
-	5,  // 25: holdfast.scheduler.v1.VirtualServiceService.ListVirtualServices:output_type -> holdfast.scheduler.v1.ListVirtualServicesResponse
-	1,  // 26: holdfast.scheduler.v1.VirtualServiceService.UpdateVirtualService:output_type -> holdfast.scheduler.v1.VirtualService
-	14, // 27: holdfast.scheduler.v1.VirtualServiceService.DeleteVirtualService:output_type -> google.protobuf.Empty
-	23, // [23:28] is the sub-list for method output_type
-	18, // [18:23] is the sub-list for method input_type
-	18, // [18:18] is the sub-list for extension type_name
-	18, // [18:18] is the sub-list for extension extendee
-	0,  // [0:18] is the sub-list for field type_name
+	13, // 14: holdfast.scheduler.v1.VirtualService.expire:type_name -> holdfast.dpd.v1.ExpireAction
+	1,  // 15: holdfast.scheduler.v1.CreateVirtualServiceRequest.virtual_service:type_name -> holdfast.scheduler.v1.VirtualService
+	1,  // 16: holdfast.scheduler.v1.ListVirtualServicesResponse.virtual_services:type_name -> holdfast.scheduler.v1.VirtualService
+	1,  // 17: holdfast.scheduler.v1.UpdateVirtualServiceRequest.virtual_service:type_name -> holdfast.scheduler.v1.VirtualService
+	14, // 18: holdfast.scheduler.v1.UpdateVirtualServiceRequest.update_mask:type_name -> google.protobuf.FieldMask
+	2,  // 19: holdfast.scheduler.v1.VirtualServiceService.CreateVirtualService:input_type -> holdfast.scheduler.v1.CreateVirtualServiceRequest
+	3,  // 20: holdfast.scheduler.v1.VirtualServiceService.GetVirtualService:input_type -> holdfast.scheduler.v1.GetVirtualServiceRequest
+	4,  // 21: holdfast.scheduler.v1.VirtualServiceService.ListVirtualServices:input_type -> holdfast.scheduler.v1.ListVirtualServicesRequest
+	6,  // 22: holdfast.scheduler.v1.VirtualServiceService.UpdateVirtualService:input_type -> holdfast.scheduler.v1.UpdateVirtualServiceRequest
+	7,  // 23: holdfast.scheduler.v1.VirtualServiceService.DeleteVirtualService:input_type -> holdfast.scheduler.v1.DeleteVirtualServiceRequest
+	1,  // 24: holdfast.scheduler.v1.VirtualServiceService.CreateVirtualService:output_type -> holdfast.scheduler.v1.VirtualService
+	1,  // 25: holdfast.scheduler.v1.VirtualServiceService.GetVirtualService:output_type -> holdfast.scheduler.v1.VirtualService
+	5,  // 26: holdfast.scheduler.v1.VirtualServiceService.ListVirtualServices:output_type -> holdfast.scheduler.v1.ListVirtualServicesResponse
+	1,  // 27: holdfast.scheduler.v1.VirtualServiceService.UpdateVirtualService:output_type -> holdfast.scheduler.v1.VirtualService
+	15, // 28: holdfast.scheduler.v1.VirtualServiceService.DeleteVirtualService:output_type -> google.protobuf.Empty
+	24, // [24:29] is the sub-list for method output_type
+	19, // [19:24] is the sub-list for method input_type
+	19, // [19:19] is the sub-list for extension type_name
+	19, // [19:19] is the sub-list for extension extendee
+	0,  // [0:19] is the sub-list for field type_name
 }
 
 func init() { file_holdfast_scheduler_v1_virtual_service_service_proto_init() }

@@ -1,0 +1,92 @@
+package conntrack
+
+import (
+	"math/rand/v2"
+	"testing"
+
+	"github.com/holdfast-lb/holdfast/dpd/internal/expiry"
+	"github.com/holdfast-lb/holdfast/dpd/internal/flow"
+)
+
+// TestFollowDoesWhatTouchDoes drives two tables that hold the same sessions with the same packets: one by Follow, with Touch where it
+// says no, the other by Touch alone. Records and outgoing tuples stay equal; Follow says yes only where Touch has nothing to tell.
+func TestFollowDoesWhatTouchDoes(t *testing.T) {
+	rnd := rand.New(rand.NewPCG(9, 9))
+	const sessions = 300
+	short, long := newTable(t, Config{CapacityV4: sessions, CapacityV6: sessions}), newTable(t, Config{CapacityV4: sessions, CapacityV6: sessions})
+	var keys []flow.Key
+	var refs []Ref
+	for i := range uint32(sessions) {
+		var s flow.Session
+		benchSession(i, i%10 == 0, &s)
+		switch i % 7 {
+		case 1:
+			s.Owner = flow.Node{ID: 9, Inc: 9}
+		case 2:
+			s.Flags, s.State = flow.Embryonic, flow.TCPSynRecv
+		case 3:
+			s.Flags = flow.Synced
+		case 4:
+			s.Seq = [2]flow.SeqHint{}
+		case 5:
+			s.Flags = flow.ReplyOnly
+		}
+		h, err := short.Insert(&s)
+		other, err2 := long.Insert(&s)
+		if err != nil || err2 != nil || h != other {
+			t.Fatal(i, err, err2)
+		}
+		keys, refs = append(keys, s.Orig, s.Reply), append(refs, MakeRef(h, in), MakeRef(h, out))
+	}
+	followed := 0
+	now := expiry.Tick(5)
+	for range 300_000 {
+		now += expiry.Tick(rnd.IntN(3))
+		i := rnd.IntN(len(keys))
+		k, ref := &keys[i], refs[i]
+		var s flow.Session
+		long.Load(ref.Handle(), &s)
+		d := ref.Dir()
+		seg := Segment{Flags: ACK, Seq: s.Seq[d].Next, Ack: s.Seq[d].Ack, Window: s.Seq[d].Window}
+		switch rnd.IntN(6) {
+		case 0:
+			seg.Payload = uint32(rnd.IntN(2000))
+		case 1:
+			seg.Ack += uint32(rnd.IntN(3000))
+		case 2:
+			seg.Seq -= uint32(rnd.IntN(3000))
+			seg.Payload = uint32(rnd.IntN(3000))
+		case 3:
+			seg.Ack = rnd.Uint32() // a guess
+		}
+		named := ref
+		if rnd.IntN(10) == 0 {
+			named = refs[rnd.IntN(len(refs))] // of another tuple with the same fingerprint
+		}
+		var want, got flow.Key
+		o := long.Touch(ref.Handle(), d, &seg, now)
+		long.Outgoing(ref.Handle(), d, &want)
+		addr, ports, ok := short.Follow(named, k.Addr[0], uint32(k.Meta>>32), seg, now)
+		if ok {
+			followed++
+			if o != 0 || named != ref || k.Family() != flow.IPv4 {
+				t.Fatalf("%v %+v: followed by ref %d of %d, Touch says %b", k, seg, named, ref, o)
+			}
+			got = flow.Key{Addr: [4]uint64{addr}, Meta: uint64(ports)<<32 | flow.ProtoTCP<<8 | flow.IPv4}
+		} else {
+			if p := short.Touch(ref.Handle(), d, &seg, now); p != o {
+				t.Fatalf("%v %+v: outcome %b, want %b", k, seg, p, o)
+			}
+			short.Outgoing(ref.Handle(), d, &got)
+		}
+		var a, b flow.Session
+		short.Load(ref.Handle(), &a)
+		long.Load(ref.Handle(), &b)
+		if got != want || a != b {
+			t.Fatalf("%v %+v, followed %v:\ngot  %v %+v\nwant %v %+v", k, seg, ok, got, a, want, b)
+		}
+	}
+	if followed < 50_000 {
+		t.Errorf("only %d packets were followed", followed)
+	}
+}
