@@ -218,17 +218,14 @@ func (s *Shard) accept(m *member, h flow.Handle, cur, x *flow.Session, bits flow
 	if keep&flow.Unbound != 0 {
 		x.Service, x.Server = cur.Service, cur.Server
 	}
-	for i := range x.Seq {
-		if cur.Seq[i].Seen {
-			x.Seq[i] = cur.Seq[i]
-		}
-	}
+	acked := ownNumbers(x, cur) &^ bits
 	x.Flags |= keep | yielded
-	progress(x, bits)
+	progress(x, bits|acked)
 	x.Idle = idle
 	s.update(h, x)
 	s.account(x, +1)
 	s.settle(m, h, x, wasMapped, wasSoft && wasTerm == x.Term)
+	s.urgeAcked(h, x, acked)
 }
 
 // join merges what is no version: sticky bits, reply-only, last-seen.

@@ -66,7 +66,7 @@ func (c *conn) talk(d flow.Direction, ms int64) {
 func (c *conn) finish(first flow.Direction) {
 	c.manual, c.first, c.phase, c.step, c.retries = false, first, closing, 0, 0
 	c.close()
-	c.w.run(50)
+	c.w.run(50 + 3*c.think)
 	if c.phase != over {
 		c.w.violate("conn %d did not close", c.id)
 	}
@@ -249,6 +249,34 @@ var scenarios = map[string]scenario{
 			c.finish(flow.Out)
 			w.run(10_000)
 			w.noneOf(c)
+			w.drainAll()
+		},
+	},
+	// The owner sees one side alone, each side learns of the other's FIN by sync, before it is acknowledged or after, and all of
+	// it must end in a CLOSE.
+	"sides on two nodes end in a CLOSE, whoever closes first": {
+		options{nodes: 3, clients: 6, est: 20},
+		func(w *world) {
+			var all []*conn
+			for i, client := range []int{0, 1, 2, 4} {
+				c := w.client(client, w.nodes[i%3], w.nodes[(i+1)%3]).quietly()
+				c.talk(flow.Out, 300)
+				if i >= 2 {
+					c.think = 30
+				}
+				all = append(all, c)
+			}
+			for i, c := range all {
+				c.finish(flow.Direction(i % 2))
+			}
+			w.run(9_000)
+			for _, c := range all {
+				for _, n := range w.living() {
+					if x, _, ok := n.find(c.bucket, &c.reply); !ok || x.Flags&flow.HardTomb == 0 {
+						w.violate("node %d: conn %d is not closed: %s bits %x", n.id, c.id, version(x.Birth, x.Term, x.Owner, x.Ver, x.Flags), x.Bits)
+					}
+				}
+			}
 			w.drainAll()
 		},
 	},
