@@ -57,8 +57,9 @@ func (y *Sync) tombWord() uint64 {
 	return half(stable)<<32 | half(floor)
 }
 
-// floorSlack is taken off a peer's word about its oldest tombstone, for the way that the word took.
-const floorSlack = 1_000
+// wordSlack is taken off a peer's word about its tombstones, for the way that the word took and the drift of both clocks: one that
+// came by a fast way seems older than the peer's own word of it.
+const wordSlack = 1_000
 
 func (p *peer) probed(w *syncwire.Probe, sent uint64) {
 	y, r := p.y, &p.probe
@@ -91,8 +92,8 @@ func (p *peer) probed(w *syncwire.Probe, sent uint64) {
 		p.confirmed(w.Lane[syncwire.LaneLive].Contiguous)
 	}
 	if w.Collected != 0 {
-		at := p.age.local(sent)
-		stable, floor := at-int64(w.Collected>>32-1), at-int64(w.Collected&math.MaxUint32-1)-floorSlack
+		at := p.age.local(sent) - wordSlack
+		stable, floor := at-int64(w.Collected>>32-1), at-int64(w.Collected&math.MaxUint32-1)
 		y.each(&Delivery{Kind: DeliverWatermarks, From: p.node, At: stable, Floor: floor})
 	}
 }
