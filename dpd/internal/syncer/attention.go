@@ -211,6 +211,11 @@ func (s *Shard) hinted(m *member, msg *syncwire.Message) {
 	h, ok := s.findBirth(&k, flow.Birth(msg.Rec.Birth))
 	if !ok {
 		// The sender holds a record, said to be owned here, that this node lacks: ask for it.
+		if !s.asks.take(s.now) {
+			s.Count[QueryLimited]++
+			return
+		}
+		s.Count[QuerySent]++
 		a := s.emit(ActSend)
 		s.seq++
 		s.queryID++

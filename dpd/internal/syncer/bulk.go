@@ -39,7 +39,7 @@ func (s *Shard) bulk(m *member, n int) {
 	})
 	if !m.bulk.running {
 		m.bulking = false
-		m.repair = true
+		s.mend(m)
 		a := s.emit(ActBulkEnd)
 		a.To, a.Records, a.Tombstones = m.node.ID, m.sent, m.tombs
 	}

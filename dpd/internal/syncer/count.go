@@ -35,7 +35,8 @@ const (
 	QueryLimited
 	QueryAnswered
 	QueryUnknown
-	TombDropped // packets on a closed session
+	AnswerLimited // a member asked too much
+	TombDropped   // packets on a closed session
 	Collected
 	CollectWaits
 	DigestEqual
@@ -53,7 +54,7 @@ var counterNames = [NumCounters]string{
 	"create_reply_taken", "create_refused", "store_fault", "installed", "install_refused", "invalid", "not_member", "view_old",
 	"accepted", "stale", "equal", "refuted", "taken_over", "adopted", "revived", "reborn", "rebirth_limited", "aged", "closed",
 	"displaced", "yielded", "hint_sent", "hint_repeated", "hint_used", "hint_limited", "nack_limited", "query_sent", "query_repeated",
-	"query_limited", "query_answered", "query_unknown", "tomb_dropped", "collected", "collect_waits", "digest_equal",
+	"query_limited", "query_answered", "query_unknown", "answer_limited", "tomb_dropped", "collected", "collect_waits", "digest_equal",
 	"digest_unequal", "digest_unsure", "listed", "bulk_sent", "resent", "resend_gone", "recovered",
 }
 

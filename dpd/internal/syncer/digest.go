@@ -118,7 +118,7 @@ func (s *Shard) digestRounds() {
 	}
 	for _, m := range s.members {
 		if m.repair && s.now >= m.nextFix {
-			m.nextFix = s.now + m.fixEvery
+			m.fixed, m.nextFix = s.now, s.now+m.fixEvery
 			s.sendSums(m.node.ID)
 		}
 	}

@@ -310,7 +310,7 @@ func (s *Shard) Resend(now int64, to flow.Node, seq uint64, ref Ref) {
 	if s.cur.Birth == 0 {
 		// Collected or displaced since; a digest tells whether the peer still holds it.
 		s.Count[ResendGone]++
-		m.repair = true
+		s.mend(m)
 		m.lostAll(s.seq)
 		return
 	}
