@@ -11,12 +11,12 @@ type ActionKind uint8
 const (
 	// ActSend: queue Msg for node To (AllNodes: every member) in Lane, with Ref and Seq. Hand it to Sync.Queue.
 	ActSend ActionKind = 1 + iota
-	// ActDigest: send the leaf sums Digest to node To or all. Hand it to Sync.QueueDigest.
+	// ActDigest: send the leaf sums Digest to node To or all. Hand it to Sync.Queue.
 	ActDigest
-	// ActBulkBegin and ActBulkEnd: this shard's part of the bulk to node To, Records and Tombstones of it. Hand them to Sync.ShardBulk.
+	// ActBulkBegin and ActBulkEnd: this shard's part of the bulk to node To, Records and Tombstones of it. Hand them to Sync.Queue.
 	ActBulkBegin
 	ActBulkEnd
-	// ActTombs: what this shard's tombstones wait for, StableAt and FloorAt. Hand it to Sync.ShardTombs.
+	// ActTombs: what this shard's tombstones wait for, StableAt and FloorAt. Hand it to Sync.Queue.
 	ActTombs
 	// ActInstalled: Msg.Rec, which was asked for, can translate packets now; packets waiting for either tuple may go.
 	ActInstalled

@@ -39,8 +39,8 @@ func (a *ageing) local(sent uint64) int64 {
 	return int64(sent) + least
 }
 
-// authentic handles an opened datagram of the believed salt.
-func (p *peer) authentic(h *syncwire.Header, tlvs []byte) {
+// authentic handles an opened datagram of the believed salt. length is that of the whole datagram.
+func (p *peer) authentic(h *syncwire.Header, tlvs []byte, length int) {
 	y := p.y
 	y.Count[SyncReceived]++
 	p.stat.Received++
@@ -64,7 +64,7 @@ func (p *peer) authentic(h *syncwire.Header, tlvs []byte) {
 		y.fencedBy(&f.Fenced)
 	}
 	if f.Has(syncwire.KindHello) || f.Has(syncwire.KindHelloAck) {
-		p.greet(f, h.Salt)
+		p.greet(f, h.Salt, length)
 	}
 	if f.Has(syncwire.KindProbe) {
 		p.probed(&f.Probe, f.Sent)

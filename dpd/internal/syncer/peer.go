@@ -23,6 +23,7 @@ type peer struct {
 	salt   uint32
 	nonce  [16]byte
 	proven bool // the peer believes our salt
+	untold bool // another configuration is in force than the last HELLO said that was answered
 	out    [syncwire.NumLanes]outLane
 	mtu    pathMTU
 
@@ -141,10 +142,10 @@ func (p *peer) tick() {
 		return
 	}
 	now := p.y.now
-	if (!p.proven || p.theirs == 0) && now >= p.hello {
+	if (!p.proven || p.theirs == 0 || p.untold) && now >= p.hello {
 		p.hello = now + p.wait
 		p.wait = min(p.wait*2, helloMax)
-		p.say(nil)
+		p.say(nil, false)
 	}
 	if silent := now-p.heard > silence; silent != p.suspected {
 		p.suspected = silent

@@ -67,7 +67,7 @@ func TestSealedIsOpened(t *testing.T) {
 			t.Fatal("the TLVs travel in clear")
 		}
 		tlvs, v := open(o, p)
-		if v != Opened || !bytes.Equal(tlvs, plain()[syncwire.HeaderLen:]) || o.Highest() != want {
+		if v != Opened || !bytes.Equal(tlvs, plain()[syncwire.HeaderLen:]) || o.window.top != want {
 			t.Fatalf("%v %x", v, tlvs)
 		}
 	}
@@ -88,8 +88,8 @@ func TestEveryBitCounts(t *testing.T) {
 			t.Fatalf("bit %d of byte %d: %v", bit%8, bit/8, v)
 		}
 	}
-	if o.Highest() != 0 {
-		t.Errorf("a forged counter moved the window to %d", o.Highest())
+	if o.window.top != 0 {
+		t.Errorf("a forged counter moved the window to %d", o.window.top)
 	}
 	if _, v := open(o, p); v != Opened {
 		t.Errorf("the true one then: %v", v)
@@ -124,7 +124,7 @@ func TestOpenRefuses(t *testing.T) {
 			if v != row.want || tlvs != nil {
 				t.Errorf("got %v, want %v", v, row.want)
 			}
-			if o.Highest() != 0 {
+			if o.window.top != 0 {
 				t.Error("the window moved")
 			}
 		})

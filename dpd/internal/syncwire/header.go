@@ -15,6 +15,11 @@ const (
 	// MinMTU and MaxDatagram bound the UDP payload: every body fits into the smallest, and nothing above the largest is read.
 	MinMTU      = 1200
 	MaxDatagram = 9000
+	// HelloLen and FencedLen are the lengths of datagrams with nothing but a HELLO or HELLO_ACK, or a FENCED: what asks for an
+	// answer has to be as long, or forged senders could make a node send more than they do.
+	HelloLen  = emptyLen + tlvHeaderLen + 16 + 16 + 8 + 8 + 3 + 2
+	FencedLen = emptyLen + tlvHeaderLen + 8 + 8 + 8 + 16
+	emptyLen  = HeaderLen + tlvHeaderLen + clockLen + TagLen
 )
 
 // Offsets of the header's fields.
@@ -66,7 +71,7 @@ func (h *Header) Put(b []byte) {
 func (h *Header) Read(datagram []byte) Reason {
 	*h = Header{}
 	switch {
-	case len(datagram) < HeaderLen+tlvHeaderLen+clockLen+TagLen:
+	case len(datagram) < emptyLen:
 		return Short
 	case len(datagram) > MaxDatagram:
 		return Long
