@@ -85,6 +85,7 @@ func (s *Shard) merge(m *member, x *flow.Session) {
 		if owner := s.member(s.cur.Owner); owner != nil && owner != m {
 			s.send(owner.node.ID, syncwire.LaneLive, syncwire.KindNackVersion, h, x)
 		}
+		s.remember(h, &s.cur)
 		s.drop(h, &s.cur)
 	}
 	s.install(m, x)
@@ -92,6 +93,7 @@ func (s *Shard) merge(m *member, x *flow.Session) {
 
 // replace puts a later life of the same two tuples into the record of the earlier one, so that packets never miss.
 func (s *Shard) replace(m *member, h flow.Handle, cur, x *flow.Session) {
+	s.remember(h, cur)
 	s.account(cur, -1)
 	s.Count[Accepted]++
 	x.Flags |= cur.Flags & (flow.Synced | flow.Unbound)

@@ -150,6 +150,7 @@ func (s *Shard) Syn(now int64, h flow.Handle, isn uint32, serverOK bool) SynVerd
 		return SynDrop
 	}
 	s.Count[Reborn]++
+	s.remember(h, x)
 	s.account(x, -1)
 	known = announced(x) || x.Owner != s.self
 	x.Birth = s.clock.next(s.now, x.Birth)

@@ -57,6 +57,7 @@ type Shard struct {
 	asking  int64 // until then some query or negative answer may be in force
 
 	tombs   tombQueue
+	graves  []grave
 	sweep   job // adoption
 	retry   int64
 	nacks   tokens
@@ -71,7 +72,7 @@ type Shard struct {
 func New(cfg Config, store Store, ports Ports) *Shard {
 	s := &Shard{
 		store: store, ports: ports, self: cfg.Self, off_: cfg.Off,
-		attend: make([]attention, attendSize), queries: make([]query, querySize),
+		attend: make([]attention, attendSize), queries: make([]query, querySize), graves: make([]grave, 1<<gravesBits),
 		nacks: tokens{rate: 20000, burst: 4000}, asks: tokens{rate: 5000, burst: 1000}, rebirth: tokens{rate: 2000, burst: 500},
 		out:   make([]Action, 0, 64),
 		ready: []uint32{cfg.Self.ID},
@@ -120,6 +121,7 @@ func (s *Shard) Create(now int64, x *flow.Session) (flow.Handle, error) {
 			return 0, flow.ErrReplyTaken
 		}
 		floor = max(floor, s.cur.Birth)
+		s.remember(rh, &s.cur)
 		s.drop(rh, &s.cur)
 		clash = clash && rh != oh
 	}
@@ -299,22 +301,25 @@ func (s *Shard) forget(h flow.Handle, x *flow.Session) {
 	}
 }
 
-// Resend sends the present state of what a lost datagram spoke of to one node; seq is the lost message's.
+// Resend sends the present state of what a lost datagram spoke of to one node, or its end; seq is the lost message's.
 func (s *Shard) Resend(now int64, to flow.Node, seq uint64, ref Ref) {
 	s.time(now)
 	m := s.member(to)
 	if m == nil {
 		return
 	}
-	s.store.Load(ref.Handle, &s.cur)
-	if s.cur.Birth == 0 {
-		// Collected or displaced since; a digest tells whether the peer still holds it.
-		s.Count[ResendGone]++
-		s.mend(m)
-		m.lostAll(s.seq)
-		return
+	h := ref.Handle
+	if s.store.Load(h, &s.cur); s.cur.Birth != ref.Birth {
+		var ok bool
+		if h, ok = s.remembered(ref); !ok {
+			// A digest tells whether the peer still holds it.
+			s.Count[ResendGone]++
+			s.mend(m)
+			m.lostAll(s.seq)
+			return
+		}
 	}
-	a := s.send(to.ID, syncwire.LaneLive, kindOf(&s.cur), ref.Handle, &s.cur)
+	a := s.send(to.ID, syncwire.LaneLive, kindOf(&s.cur), h, &s.cur)
 	m.moved(seq, a.Seq)
 	s.Count[Resent]++
 }

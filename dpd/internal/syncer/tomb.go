@@ -145,8 +145,7 @@ func (s *Shard) collectLastOf(q *ring[tomb]) {
 		}
 		q.pop()
 		if x := s.tombOf(&t); x != nil {
-			s.Count[Collected]++
-			s.forget(t.h, x)
+			s.collected(t.h, x)
 		}
 	}
 }
@@ -162,8 +161,13 @@ func (s *Shard) mayCollect(t *tomb, x *flow.Session) {
 		s.tombs.last[b2i(t.soft)].push(*t)
 		return
 	}
+	s.collected(t.h, x)
+}
+
+func (s *Shard) collected(h flow.Handle, x *flow.Session) {
 	s.Count[Collected]++
-	s.forget(t.h, x)
+	s.remember(h, x)
+	s.forget(h, x)
 }
 
 // tombOf loads the record of a queued tombstone, nil when it is another by now.

@@ -173,9 +173,9 @@ var scenarios = map[string]scenario{
 			w.noneOf(c)
 		},
 	},
-	// A node that heard nothing for long brings a session that was closed meanwhile.
+	// A node that heard nothing for so long that nobody knows what it missed brings a session that was closed meanwhile.
 	"a tombstone waits for a member that hears nothing": {
-		options{nodes: 3, clients: 1, est: 120},
+		options{nodes: 3, clients: 1, est: 120, off: syncer.NoGap},
 		func(w *world) {
 			c := w.client(0, w.nodes[0], w.nodes[0]).quietly()
 			w.run(500)
@@ -186,6 +186,26 @@ var scenarios = map[string]scenario{
 			w.run(20_000)
 			w.calm()
 			w.noneOf(c)
+		},
+	},
+	// A member that is cut off for so long that the others don't wait for it brings a session that they closed and forgot.
+	"a CLOSE that all others forgot is told to who missed it": {
+		options{nodes: 3, clients: 1, est: 300},
+		func(w *world) {
+			c := w.client(0, w.nodes[0], w.nodes[0]).quietly()
+			w.run(500)
+			w.deafen(3, true)
+			w.coord.members[2].Degraded = true
+			w.coord.publish(0)
+			c.finish(flow.Out)
+			w.run(90_000)
+			for _, n := range w.nodes[:2] {
+				n.each(func(x *flow.Session) { w.violate("node %d has not forgotten %s", n.id, short(x.Orig, x.Reply)) })
+			}
+			w.deafen(3, false)
+			w.run(30_000)
+			w.noneOf(c)
+			w.drainAll()
 		},
 	},
 	// The CLOSE is lost and not asked for: whoever lists the session must be answered with it.
