@@ -22,6 +22,7 @@ type node struct {
 	alive      bool
 	admitted   bool
 	paused     bool // stopped by a signal: it neither runs nor knows
+	blind      bool // views do not reach it
 	zombie     bool // it went on after the view had removed it
 	backlog    [][]byte
 	block      int // leased block of local addresses; 0: none
@@ -145,6 +146,9 @@ func (n *node) datagram(b []byte) {
 }
 
 func (n *node) setView(v *syncer.View) {
+	if n.blind {
+		return
+	}
 	for _, s := range n.shards {
 		s.SetView(n.now(), v)
 	}

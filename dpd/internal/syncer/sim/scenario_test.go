@@ -86,6 +86,16 @@ func (w *world) deafen(n int, yes bool) {
 	}
 }
 
+// joined waits until a node is admitted.
+func (w *world) joined(n *node) {
+	for range 200 {
+		if w.run(50); n.admitted {
+			return
+		}
+	}
+	w.violate("node %d was not admitted", n.id)
+}
+
 func (w *world) settle(ms int64) {
 	w.calm()
 	w.run(ms)
@@ -410,6 +420,102 @@ var scenarios = map[string]scenario{
 			w.run(20_000)
 			w.settle(1_000)
 			w.expect(w.nodes[2], c, true)
+		},
+	},
+	// A node whose clock is an hour ahead makes a session; the births of who hears of it must not run ahead as far, or a client's
+	// next connection, which a node makes that has not heard, is earlier than its last one.
+	"a clock that is an hour ahead does not take the others along": {
+		options{nodes: 3, clients: 2, est: 120},
+		func(w *world) {
+			w.nodes[1].stop()
+			w.nodes[1].skew = 3_600_000
+			w.coord.join(w.nodes[1])
+			w.joined(w.nodes[1])
+			w.deafen(3, true)
+			w.client(1, w.nodes[1], w.nodes[1]).quietly()
+			w.run(300)
+			a := w.client(0, w.nodes[0], w.nodes[0]).quietly()
+			w.run(700)
+			a.end("moved on")
+			b := w.client(0, w.nodes[2], w.nodes[2]).quietly()
+			w.deafen(3, false)
+			w.settle(15_000)
+			for _, n := range w.living() {
+				if !n.maps(b, flow.In) {
+					w.violate("node %d gives the client its former connection", n.id)
+				}
+			}
+		},
+	},
+	// A joiner is let in with the stock. What its former life owned is part of that, whoever holds it; digests would find it only
+	// later.
+	"a joiner gets what nobody owns with the stock": {
+		options{nodes: 3, clients: 3, est: 120, off: syncer.NoDigest | syncer.NoAdopt},
+		func(w *world) {
+			var all []*conn
+			for i := range 3 {
+				all = append(all, w.client(i, w.nodes[0], w.nodes[0]).quietly())
+			}
+			w.run(500)
+			n := w.nodes[0]
+			n.stop()
+			w.coord.join(n)
+			w.joined(n)
+			for _, c := range all {
+				w.expect(n, c, true)
+			}
+		},
+	},
+	// A node starts again at once, and the coordinator does not reach node 2. Node 2 hears the new life itself: what the former one
+	// owned has no owner, and ends in its time.
+	"a HELLO of a new life orphans what the former owned before a view says so": {
+		options{nodes: 3, clients: 6, est: 10},
+		func(w *world) {
+			var all []*conn
+			for i := range 6 {
+				all = append(all, w.client(i, w.nodes[0], w.nodes[0]).quietly())
+			}
+			w.run(500)
+			w.nodes[1].blind = true
+			n := w.nodes[0]
+			former := n.node()
+			n.stop()
+			w.coord.join(n)
+			w.run(30_000)
+			for _, c := range all {
+				if x, _, ok := w.nodes[1].find(c.bucket, &c.reply); ok && x.Flags&flow.Tomb == 0 {
+					w.violate("node 2: %s %s lives on, the former life is %d.%d", short(x.Orig, x.Reply), version(x.Birth, x.Term, x.Owner, x.Ver, x.Flags), former.ID, former.Inc)
+				}
+			}
+		},
+	},
+	// A client opened anew from the same port, and its second connection is over. The first lives on for its server alone; a node
+	// that joins now never hears of the second, and must not take the first for the client's.
+	"a joiner knows a superseded session for one": {
+		options{nodes: 3, clients: 1, est: 120},
+		func(w *world) {
+			w.deafen(1, true)
+			w.deafen(2, true)
+			a := w.client(0, w.nodes[0], w.nodes[0]).quietly()
+			w.run(300)
+			a.end("moved on")
+			b := w.client(0, w.nodes[1], w.nodes[1]).quietly()
+			w.run(300)
+			w.deafen(1, false)
+			w.deafen(2, false)
+			w.run(3_000)
+			b.finish(flow.In)
+			w.run(9_000)
+			n := w.nodes[2]
+			n.stop()
+			w.coord.join(n)
+			w.run(5_000)
+			if x, _, ok := n.find(a.bucket, &a.reply); !ok || x.Reply != a.reply {
+				w.violate("the joiner lacks the first session")
+			}
+			if x, d, ok := n.find(a.bucket, &a.orig); ok && d == flow.In && x.Reply == a.reply {
+				w.violate("the joiner gives the client its superseded session: %s", version(x.Birth, x.Term, x.Owner, x.Ver, x.Flags))
+			}
 		},
 	},
 }
