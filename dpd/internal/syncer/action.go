@@ -13,7 +13,7 @@ const (
 	ActSend ActionKind = 1 + iota
 	// ActDigest: send the leaf sums Digest to node To or all. Hand it to Sync.Queue.
 	ActDigest
-	// ActBulkBegin and ActBulkEnd: this shard's part of the bulk to node To, Records and Tombstones of it. Hand them to Sync.Queue.
+	// ActBulkBegin and ActBulkEnd: this shard's part of the bulk to node To, Records, Tombstones and Sum of it. Hand them to Sync.Queue.
 	ActBulkBegin
 	ActBulkEnd
 	// ActTombs: what this shard's tombstones wait for, StableAt and FloorAt. Hand it to Sync.Queue.
@@ -53,6 +53,7 @@ type Action struct {
 	Digest     syncwire.DigestSums
 	Records    uint64
 	Tombstones uint64
+	Sum        uint64 // of the records of this shard's part of a bulk
 	// StableAt: tombstones made here before that millisecond were received by every member. FloorAt: no older one is held.
 	StableAt, FloorAt int64
 }

@@ -53,6 +53,16 @@ func (s *Shard) sum(x *flow.Session, h uint64) uint64 {
 	return fold(v^x.Owner.Inc, uint64(x.Owner.ID)^mul2)
 }
 
+// bulkSum is a record's part of a bulk's digest: of what sum is of, but under no key, since the sync threads that count what
+// comes have none. Who may seal a datagram may lie anyway.
+func bulkSum(r *syncwire.Record) uint64 {
+	var none [2]uint64
+	orig, reply := flow.Key(r.Orig), flow.Key(r.Reply)
+	v := fold(r.Birth, clusterHash(&none, &orig)|1)
+	v = fold(v^clusterHash(&none, &reply), uint64(r.Term)<<32^uint64(r.Ver)^mul1)
+	return fold(v^r.OwnerInc, uint64(r.OwnerID)^mul2)
+}
+
 func leafOf(x *flow.Session, h uint64) int { return int(x.Bucket)<<2 | int(h>>62) }
 
 // account adds a record to the sums and counts, or takes it off. Every change of identity, version, owner or tombstone

@@ -80,6 +80,9 @@ func (p *peer) authentic(h *syncwire.Header, tlvs []byte, length int) {
 		m := &f.Messages[i]
 		if h.Lane == syncwire.LaneBulk && m.Kind != syncwire.KindDigestList {
 			p.stock.in++
+			if m.Kind == syncwire.KindSession {
+				p.stock.sumIn += bulkSum(&m.Rec)
+			}
 		}
 		y.d.Msg = *m
 		if !y.deliver(y.shardOf(m.Rec.Bucket), &y.d) {
@@ -96,6 +99,7 @@ func (p *peer) authentic(h *syncwire.Header, tlvs []byte, length int) {
 	if f.Has(syncwire.KindBulkEnd) {
 		p.stock.ended(&f.BulkEnd)
 	}
+	p.compare()
 }
 
 // refused notes that what the peer will believe to be received was not applied.

@@ -54,6 +54,7 @@ type member struct {
 	bulk     job
 	bulking  bool
 	sent     uint64
+	sum      uint64 // of what was sent
 	tombs    uint64
 }
 

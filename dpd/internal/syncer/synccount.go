@@ -34,6 +34,7 @@ const (
 	SyncReplies                         // answers limited by rate
 	SyncTooShort                        // not answered: shorter than the answer
 	SyncForeignMajor                    // greetings of a peer that does not speak this major version
+	SyncBulkDiffers                     // bulks that were not what their end said
 	SyncReason                          // + syncwire.Reason
 	SyncVerdict      = SyncReason + SyncCounter(syncwire.NumReasons)
 	NumSyncCounters  = SyncVerdict + SyncCounter(syncseal.NumVerdicts)
@@ -42,7 +43,7 @@ const (
 var syncCounterNames = [SyncReason]string{
 	"received", "sent", "sent_bytes", "not_member", "self", "old_inc", "new_inc", "not_believed", "limited", "stale", "ring_full",
 	"view_old", "fenced", "no_key", "invalid", "gap_asked", "gap_answered", "gap_overrun", "gap_lost", "hello", "suspicions", "replies_limited",
-	"too_short", "foreign_major",
+	"too_short", "foreign_major", "bulk_differs",
 }
 
 // String is the counter's name in metrics.

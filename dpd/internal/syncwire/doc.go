@@ -127,7 +127,10 @@
 //	              made is on every member; lower 32 bits the age, plus one, of the oldest tombstone that it holds, those apart
 //	              that wait for all others to be gone; 0: not known
 //	GAP           salt u32, lane u8, count u8 (at most 16), per range: from u64, to u64, both included
-//	BULK_BEGIN, BULK_END  snapshot u64, records u64, tombstones u64, digest u64, orphans included u8
+//	BULK_BEGIN, BULK_END  snapshot u64, records u64, tombstones u64, digest u64, orphans included u8. The digest is a sum over the
+//	              SESSION records of the bulk, 0 if it isn't said: BULK_BEGIN can't know it. With m(a, b) = both halves of a*b
+//	              xored and h(key) the cluster hash under a key of zeros, a record's part is
+//	              m(m(m(birth, h(original)|1) ^ h(reply), term<<32 ^ ver ^ 0x9e6c63d0876a9a47) ^ owner inc, owner id ^ 0xd1b54a32d192ed03)
 //	LADDR_USE     family u8, prefix length u8, address, holder inc u64, holder id u32, records u32, tombstones u32, fenced for u32 ms
 //	FENCED        fenced inc u64, by inc u64 (0: by removal), view u64, echo 16 B
 //	PAD           anything

@@ -143,7 +143,7 @@ type Bulk struct {
 	Snapshot   uint64 // names the bulk; rising per sender
 	Records    uint64 // records with a mapping
 	Tombstones uint64
-	Digest     uint64 // additive, as DigestSums, over Records
+	Digest     uint64 // additive over identity and version of Records, under no key; 0: not said, as in BULK_BEGIN
 	Orphans    bool   // the records of the receiver's former incarnations are included
 }
 

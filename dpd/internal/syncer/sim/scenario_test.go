@@ -461,6 +461,10 @@ var scenarios = map[string]scenario{
 			n.stop()
 			w.coord.join(n)
 			w.joined(n)
+			w.run(500)
+			if d := n.sync.Count[syncer.SyncBulkDiffers]; d != 0 {
+				w.violate("%d bulks were not what their ends said", d)
+			}
 			for _, c := range all {
 				w.expect(n, c, true)
 			}
