@@ -34,6 +34,7 @@ func TestABulkIsComparedWithWhatItsEndSays(t *testing.T) {
 		"one was dropped before it was numbered": {func(a acts) acts { return append(a[:3:3], a[4:]...) }, 0, 1},
 		"one came in another version":            {func(a acts) acts { a[3].Msg.Rec.Ver++; return a }, 0, 1},
 		"one came of another owner":              {func(a acts) acts { a[3].Msg.Rec.OwnerID = 9; return a }, 0, 1},
+		"one came of another client":             {func(a acts) acts { a[3].Msg.Rec.Orig.Addr[0] ^= 1 << 40; return a }, 0, 1},
 		"one came of another birth":              {func(a acts) acts { a[3].Msg.Rec.Birth++; return a }, 0, 1},
 		"two came in each other's place":         {func(a acts) acts { a[3], a[4] = a[4], a[3]; return a }, 0, 0},
 		"its end says nothing":                   {func(a acts) acts { a[len(a)-1].Sum = 0; return append(a[:3:3], a[4:]...) }, 0, 0},

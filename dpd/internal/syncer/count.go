@@ -46,7 +46,12 @@ const (
 	BulkSent
 	Resent
 	ResendGone
-	Recovered // what this node was said to own and had lost
+	AckSent
+	Acked
+	AckStray     // of nothing that waits for it
+	ClaimUnasked // too many at a time
+	ClaimUnacked // given up
+	Recovered    // what this node was said to own and had lost
 	NumCounters
 )
 
@@ -55,7 +60,8 @@ var counterNames = [NumCounters]string{
 	"accepted", "stale", "equal", "refuted", "taken_over", "adopted", "revived", "reborn", "rebirth_limited", "aged", "closed",
 	"displaced", "yielded", "hint_sent", "hint_repeated", "hint_used", "hint_limited", "nack_limited", "query_sent", "query_repeated",
 	"query_limited", "query_answered", "query_unknown", "answer_limited", "tomb_dropped", "collected", "collect_waits", "digest_equal",
-	"digest_unequal", "digest_unsure", "listed", "bulk_sent", "resent", "resend_gone", "recovered",
+	"digest_unequal", "digest_unsure", "listed", "bulk_sent", "resent", "resend_gone", "ack_sent", "acked", "ack_stray", "claim_unasked",
+	"claim_unacked", "recovered",
 }
 
 // String is the counter's name in metrics.

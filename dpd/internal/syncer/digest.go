@@ -53,13 +53,15 @@ func (s *Shard) sum(x *flow.Session, h uint64) uint64 {
 	return fold(v^x.Owner.Inc, uint64(x.Owner.ID)^mul2)
 }
 
-// bulkSum is a record's part of a bulk's digest: of what sum is of, but under no key, since the sync threads that count what
-// comes have none. Who may seal a datagram may lie anyway.
+// bulkKey is no secret; zeros would be no key, since they take the addresses of IPv4 out of the hash.
+var bulkKey = [2]uint64{mul2, mul3}
+
+// bulkSum is a record's part of a bulk's digest: of what sum is of, but under a key that everyone knows, since the sync threads
+// that count what comes don't have the cluster's. Who may seal a datagram may lie anyway.
 func bulkSum(r *syncwire.Record) uint64 {
-	var none [2]uint64
 	orig, reply := flow.Key(r.Orig), flow.Key(r.Reply)
-	v := fold(r.Birth, clusterHash(&none, &orig)|1)
-	v = fold(v^clusterHash(&none, &reply), uint64(r.Term)<<32^uint64(r.Ver)^mul1)
+	v := fold(r.Birth, clusterHash(&bulkKey, &orig)|1)
+	v = fold(v^clusterHash(&bulkKey, &reply), uint64(r.Term)<<32^uint64(r.Ver)^mul1)
 	return fold(v^r.OwnerInc, uint64(r.OwnerID)^mul2)
 }
 

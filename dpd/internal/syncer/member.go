@@ -99,6 +99,9 @@ func (s *Shard) SetView(now int64, v *View) {
 	}
 	s.epoch = v.Epoch
 	if s.self != v.Self {
+		if s.self.ID == v.Self.ID && s.self.Inc != 0 {
+			s.beginClaims()
+		}
 		s.self = v.Self
 		s.recount() // what counts as owned is another set now
 		for _, m := range s.members {
@@ -135,6 +138,7 @@ func (s *Shard) SetView(now int64, v *View) {
 	}
 	slices.Sort(s.ready)
 	clear(s.queries) // they count members by their place
+	s.moveClaims(old)
 	s.unquiet = s.now + 10_000
 	s.sweep.start()
 }
@@ -156,10 +160,11 @@ func (s *Shard) Fenced(now int64, n flow.Node) {
 		}
 		s.fenced = append(s.fenced, n)
 	}
-	before := len(s.members)
+	before := slices.Clone(s.members)
 	s.members = slices.DeleteFunc(s.members, func(m *member) bool { return s.isFenced(m.node) })
-	if len(s.members) != before {
+	if len(s.members) != len(before) {
 		clear(s.queries)
+		s.moveClaims(before)
 		s.unquiet = s.now + 10_000
 		s.sweep.start()
 	}

@@ -22,6 +22,8 @@ func (s *Shard) Receive(now int64, from flow.Node, msg *syncwire.Message) {
 		s.asked(m, msg)
 	case syncwire.KindHint:
 		s.hinted(m, msg)
+	case syncwire.KindAck:
+		s.ackReceived(m, msg)
 	}
 }
 
@@ -31,7 +33,13 @@ func (s *Shard) record(m *member, msg *syncwire.Message) {
 		s.Count[Invalid]++
 		return
 	}
+	if s.claims.open > 0 {
+		s.shows(m, s.hash(&s.in.Orig), s.in.Birth, s.in.Term, s.in.Owner)
+	}
 	s.merge(m, &s.in)
+	if msg.Rec.Flags&syncwire.FlagAck != 0 {
+		s.ack(m, msg)
+	}
 }
 
 // order compares two versions of one life.

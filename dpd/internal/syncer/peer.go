@@ -78,7 +78,7 @@ func (p *peer) queue(shard int, a *Action) {
 		l.begin(a.Lane, p.mtu.size, p.y.epoch, p.y.sent())
 		switch l.builder.Message(&a.Msg) {
 		case syncwire.Added:
-			r := sentRef{ref: a.Ref, seq: a.Seq, shard: uint16(shard)}
+			r := sentRef{ref: a.Ref, seq: a.Seq, shard: uint16(shard)} // of an ACK: the record that it is about
 			if a.Msg.Kind == syncwire.KindQuery || a.Msg.Kind == syncwire.KindAnswer {
 				r.ref = Ref{} // never sent again
 			}

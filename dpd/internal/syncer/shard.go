@@ -58,6 +58,7 @@ type Shard struct {
 
 	tombs   tombQueue
 	graves  []grave
+	claims  claims
 	sweep   job // adoption
 	retry   int64
 	nacks   tokens
@@ -198,15 +199,17 @@ func (s *Shard) claim(h flow.Handle, x *flow.Session) {
 	if s.off(OneClock) {
 		x.Birth = s.clock.next(s.now, x.Birth)
 	}
+	former := x.Owner
 	x.Term++
 	x.Owner, x.Ver = s.self, 2
 	s.update(h, x)
 	s.account(x, +1)
+	a := s.send(AllNodes, syncwire.LaneLive, kindOf(x), h, x)
 	if x.Flags&flow.Tomb != 0 {
-		s.bury(h, x, s.tell(h, x))
-		return
+		s.bury(h, x, a.Seq)
+	} else if former.ID == s.self.ID && former != s.self {
+		s.await(a, x)
 	}
-	s.tell(h, x)
 }
 
 // Keep is the answer to Expired: look at the record again after that many milliseconds; 0: it is gone or was changed.
@@ -320,6 +323,9 @@ func (s *Shard) Resend(now int64, to flow.Node, seq uint64, ref Ref) {
 		}
 	}
 	a := s.send(to.ID, syncwire.LaneLive, kindOf(&s.cur), h, &s.cur)
+	if s.awaits(m, &s.cur) {
+		a.Msg.Rec.Flags |= syncwire.FlagAck
+	}
 	m.moved(seq, a.Seq)
 	s.Count[Resent]++
 }

@@ -37,7 +37,7 @@ func newBench(t *testing.T, off syncer.Rules) *bench { return newBenchOf(t, 1, o
 // newBenchOf is the Shard of a node of that view, which holds the block of its id.
 func newBenchOf(t *testing.T, id uint32, off syncer.Rules) *bench {
 	b := &bench{t: t, now: t0, store: newStore(), ports: &portLog{mine: map[string]bool{fmt.Sprintf("10.9.%d.1", id): true}}}
-	b.Shard = syncer.New(syncer.Config{Self: nodeID(id), DigestKey: [16]byte{1}, Owns: func(flow.Bucket) bool { return true }, Off: off}, b.store, b.ports)
+	b.Shard = syncer.New(syncer.Config{Self: nodeID(id), DigestKey: [16]byte{1, 8: 2}, Owns: func(flow.Bucket) bool { return true }, Off: off}, b.store, b.ports)
 	v := view(1, 1, 2, 3)
 	v.Self = nodeID(id)
 	b.SetView(b.now, v)

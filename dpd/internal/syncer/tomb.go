@@ -95,6 +95,9 @@ func (s *Shard) collect() {
 		q.told = s.now + tombWord
 		a := s.emit(ActTombs)
 		a.StableAt, a.FloorAt = s.stableAt(), s.floorAt()
+		if s.Claimed(s.now) {
+			a.Claimed = s.self
+		}
 	}
 }
 

@@ -149,6 +149,10 @@ var goldenRows = []goldenRow{
 		"09 2000 0102030405060708 0500000000000000 0600000000000000 07000000 0a ac02 09",
 	},
 	{
+		"a session that asks to be acknowledged", LaneLive, messageRow(Message{Kind: KindSession, Rec: with(record4(), func(r *Record) { r.Flags |= FlagAck })}),
+		"96 2a00" + strings.Replace(dict4, "01 01 03 0000", "01 01 03 0080", 1) + "84 1100" + record4Hex,
+	},
+	{
 		"a query", LaneLive, messageRow(Message{Kind: KindQuery, ID: 1, Rec: Record{Orig: record4().Orig, Bucket: 2}}),
 		"10 1700 0100000000000000 02" + key4Hex,
 	},

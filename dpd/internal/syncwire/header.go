@@ -11,7 +11,7 @@ const (
 	Magic uint16 = 'h' | 'f'<<8
 	// Major is the version that must be equal, Minor the one that may differ.
 	Major uint8 = 1
-	Minor uint8 = 0
+	Minor uint8 = 1
 	// MinMTU and MaxDatagram bound the UDP payload: every body fits into the smallest, and nothing above the largest is read.
 	MinMTU      = 1200
 	MaxDatagram = 9000

@@ -39,6 +39,9 @@ type Record struct {
 	Bucket   uint8
 }
 
+// FlagAck in the Flags of a Record asks its receiver for an ACK. It is no flag of the session: who doesn't know it ignores it.
+const FlagAck uint16 = 1 << 15
+
 // HintFlags are what a HINT tells the owner about the packets that passed here.
 type HintFlags uint8
 
@@ -58,7 +61,7 @@ const (
 //	NACK_VERSION   Rec (of CLOSE too: both tuples name the birth, Flags and Bits say how it ended)
 //	DIGEST_LIST    Rec, Round: one record of a leaf that was listed in that round
 //	HINT           Rec.Orig, Rec.Birth, Rec.Bucket, Dir, Hint, Seq, Rec.Idle
-//	ACK            Hash (cluster hash of the original tuple), Rec.Birth, Rec.Term, Rec.OwnerInc, Rec.OwnerID, Rec.Ver, Rec.Bucket
+//	ACK            of the version held, to a record with FlagAck: Hash (cluster hash of the original tuple), Rec.Birth, Rec.Term, Rec.OwnerInc, Rec.OwnerID, Rec.Ver, Rec.Bucket
 //	QUERY          ID, Rec.Orig (the tuple of the packet that missed, of either direction), Rec.Bucket
 //	ANSWER         ID, Found; Rec if Found, else Rec.Orig (as asked) and Rec.Bucket
 type Message struct {
@@ -143,7 +146,7 @@ type Bulk struct {
 	Snapshot   uint64 // names the bulk; rising per sender
 	Records    uint64 // records with a mapping
 	Tombstones uint64
-	Digest     uint64 // additive over identity and version of Records, under no key; 0: not said, as in BULK_BEGIN
+	Digest     uint64 // additive over identity and version of Records, see doc.go; 0: not said, as in BULK_BEGIN
 	Orphans    bool   // the records of the receiver's former incarnations are included
 }
 

@@ -90,7 +90,7 @@ func (n *node) start(inc uint64, block int) {
 		s := &shard{n: n, i: i, table: table}
 		table.Advance(expiry.Tick(uint32(n.now())))
 		s.Shard = syncer.New(syncer.Config{
-			Self: n.node(), DigestKey: [16]byte{9, 8, 7}, Off: w.opt.off,
+			Self: n.node(), DigestKey: [16]byte{9, 8, 7, 8: 6, 5, 4}, Off: w.opt.off,
 			Owns: func(b flow.Bucket) bool { return n.shardOf(b) == i },
 		}, table, &n.ports)
 		n.shards = append(n.shards, s)

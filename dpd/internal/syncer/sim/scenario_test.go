@@ -493,6 +493,48 @@ var scenarios = map[string]scenario{
 			}
 		},
 	},
+	// A node stands still, is removed, and goes on: it hears that it is over, goes on as another life, claims what it still serves,
+	// and is let in once the others have that.
+	"a fenced node claims what it serves, and the others say that they have it": {
+		options{nodes: 3, clients: 4, est: 120, renews: true},
+		func(w *world) {
+			n := w.nodes[0]
+			var all []*conn
+			for i := range 3 {
+				all = append(all, w.client(i, n, n).quietly())
+			}
+			w.run(500)
+			former := n.node()
+			w.coord.pause(n, 2_000)
+			w.run(2_000)
+			for _, c := range all {
+				c.path = [2]*node{n, n} // the router has not noticed
+			}
+			for range 10 {
+				for _, c := range all {
+					c.emit(flow.In, conntrack.ACK, 10)
+				}
+				w.run(100)
+			}
+			w.joined(n)
+			if n.node() == former {
+				w.violate("node 1 is the former life")
+			}
+			var unacked uint64
+			for _, s := range n.shards {
+				unacked += s.Count[syncer.ClaimUnacked]
+			}
+			if unacked != 0 {
+				w.violate("%d claims were given up", unacked)
+			}
+			w.settle(15_000)
+			for _, c := range all {
+				for _, o := range w.living() {
+					w.expect(o, c, true)
+				}
+			}
+		},
+	},
 	// A client opened anew from the same port, and its second connection is over. The first lives on for its server alone; a node
 	// that joins now never hears of the second, and must not take the first for the client's.
 	"a joiner knows a superseded session for one": {
