@@ -60,6 +60,7 @@ func (p *peer) authentic(h *syncwire.Header, tlvs []byte, length int) {
 		return
 	}
 	p.heard = y.now
+	y.Count[SyncSkipped] += uint64(f.Skipped)
 	if f.Has(syncwire.KindFenced) {
 		y.fencedBy(&f.Fenced)
 	}

@@ -117,6 +117,12 @@ func TestUDPMiss(t *testing.T) {
 	}
 	b.now += 10_000
 	b.calmView()
+	b.RouteChanged(b.now)
+	if got := b.Miss(b.now, &r, 0x10); got != syncer.MissWait {
+		t.Errorf("after a route change verdict %d, want to ask", got)
+	}
+	b.now += 10_000
+	b.calmView()
 	b.PeerDesync(b.now, nodeID(2))
 	if got := b.Miss(b.now, &r, 0x10); got != syncer.MissWait {
 		t.Errorf("during a repair verdict %d, want to ask", got)

@@ -34,6 +34,7 @@ const (
 	SyncReplies                         // answers limited by rate
 	SyncTooShort                        // not answered: shorter than the answer
 	SyncForeignMajor                    // greetings of a peer that does not speak this major version
+	SyncSkipped                         // TLVs of kinds that only newer versions know
 	SyncBulkDiffers                     // bulks that were not what their end said
 	SyncReason                          // + syncwire.Reason
 	SyncVerdict      = SyncReason + SyncCounter(syncwire.NumReasons)
@@ -43,7 +44,7 @@ const (
 var syncCounterNames = [SyncReason]string{
 	"received", "sent", "sent_bytes", "not_member", "self", "old_inc", "new_inc", "not_believed", "limited", "stale", "ring_full",
 	"view_old", "fenced", "no_key", "invalid", "gap_asked", "gap_answered", "gap_overrun", "gap_lost", "hello", "suspicions", "replies_limited",
-	"too_short", "foreign_major", "bulk_differs",
+	"too_short", "foreign_major", "skipped", "bulk_differs",
 }
 
 // String is the counter's name in metrics.

@@ -381,8 +381,8 @@ func TestSealedBytes(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	const want = "686601000100070001000000cdab00000a00000000000000" +
-		"0100000000000000" + "3588a4d38667ac41f22463262a6c24ceb7be1b" + "fe14e65563587be3137c4bc28ccdde99"
+	const want = "686601010100070001000000cdab00000a00000000000000" +
+		"0100000000000000" + "3588a4d38667ac41f22463262a6c24ceb7be1b" + "59e477a6fc5cc6ca8f09f2cb15ed7f60"
 	if got := hex.EncodeToString(p); got != want {
 		t.Errorf("\n got %s\nwant %s", got, want)
 	}
