@@ -157,11 +157,11 @@ func finished(q *flow.SeqHint, end uint32) {
 	}
 }
 
-// acknowledged is the bit that says so if what passed here acknowledged the FIN of direction d, of which x has the end. The
+// acknowledged is the bit that says so if what passed here acknowledged the FIN of direction d, whose end was told and noted. The
 // acknowledgement often passes before the word of the FIN comes.
-func acknowledged(x *flow.Session, d flow.Direction) flow.Bits {
+func acknowledged(x *flow.Session, d flow.Direction, end uint32) flow.Bits {
 	_, acked, _ := finBits(d)
-	if q := &x.Seq[d^1]; q.Seen && q.Ack == x.Seq[d].Next {
+	if q := &x.Seq[d^1]; q.Seen && q.Ack == end && x.Seq[d].Next == end {
 		return acked
 	}
 	return 0
@@ -170,22 +170,16 @@ func acknowledged(x *flow.Session, d flow.Direction) flow.Bits {
 // ownNumbers puts what this node itself saw of sequence numbers over what came with a newer version x. It returns the bits of
 // FINs that x tells of and that were acknowledged here.
 func ownNumbers(x, cur *flow.Session) (acked flow.Bits) {
-	var told [2]bool
-	for d := range x.Seq {
-		end := x.Seq[d]
-		fin, _, _ := finBits(flow.Direction(d))
-		told[d] = x.Bits&fin != 0 && end != flow.SeqHint{}
-		if !cur.Seq[d].Seen {
-			continue
-		}
-		x.Seq[d] = cur.Seq[d]
-		if told[d] {
-			finished(&x.Seq[d], end.Next)
+	told := x.Seq
+	for d := range told {
+		if cur.Seq[d].Seen {
+			x.Seq[d] = cur.Seq[d]
 		}
 	}
 	for d := range told {
-		if told[d] {
-			acked |= acknowledged(x, flow.Direction(d))
+		if fin, _, _ := finBits(flow.Direction(d)); x.Bits&fin != 0 && told[d] != (flow.SeqHint{}) {
+			finished(&x.Seq[d], told[d].Next)
+			acked |= acknowledged(x, flow.Direction(d), told[d].Next)
 		}
 	}
 	return acked
@@ -244,7 +238,7 @@ func (s *Shard) hinted(m *member, msg *syncwire.Message) {
 	}
 	if msg.Hint&syncwire.HintFin != 0 {
 		finished(&x.Seq[d], msg.Seq)
-		b |= acknowledged(x, d)
+		b |= acknowledged(x, d, msg.Seq)
 	}
 	done := msg.Hint&syncwire.HintAck != 0 && x.Flags&flow.Embryonic != 0
 	news := b != x.Bits || done

@@ -248,6 +248,8 @@ func TestHints(t *testing.T) {
 			{"the end is too far ahead", [2]flow.SeqHint{{}, {Next: 650, Seen: true}}, 650 + 1<<26 + 1, 650, false},
 			{"it was acknowledged here before the word of it came", [2]flow.SeqHint{{Ack: 700, Seen: true}, {}}, 700, 700, true},
 			{"what came by sync acknowledges nothing", [2]flow.SeqHint{{Ack: 700}, {}}, 700, 700, false},
+			{"what is acknowledged is beyond an end that is behind", [2]flow.SeqHint{{Ack: 701, Seen: true}, {Next: 701, Seen: true}}, 700, 701, false},
+			{"what is acknowledged is an end that is too far ahead", [2]flow.SeqHint{{Ack: 1 << 30, Seen: true}, {Next: 650, Seen: true}}, 1 << 30, 650, false},
 			{"less was acknowledged", [2]flow.SeqHint{{Ack: 699, Seen: true}, {}}, 700, 700, false},
 		} {
 			b := newBench(t, 0)
