@@ -36,4 +36,6 @@ const (
 	ServerAlive
 	// Untracked: the flags of the packet make no sense for TCP; state and sequence hints were left alone.
 	Untracked
+	// FinAcked: the packet was the first to acknowledge the other side's FIN.
+	FinAcked
 )

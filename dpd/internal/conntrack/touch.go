@@ -245,8 +245,9 @@ func (t *Table) follow(r *record, d flow.Direction, kind uint8, seg *Segment) (o
 			o |= FirstFin
 		}
 	}
-	if seg.Flags&(ACK|RST) == ACK && r.bits&(flow.FinIn<<(d^1)) != 0 && seg.Ack == r.next[d^1] {
-		r.bits |= flow.FinAckedIn << (d ^ 1)
+	if acked := flow.FinAckedIn << (d ^ 1); seg.Flags&(ACK|RST) == ACK && r.bits&(flow.FinIn<<(d^1)) != 0 && r.bits&acked == 0 && seg.Ack == r.next[d^1] {
+		r.bits |= acked
+		o |= FinAcked
 	}
 	if r.bits != had {
 		o |= BitsChanged

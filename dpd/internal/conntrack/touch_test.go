@@ -55,15 +55,15 @@ func TestTCPLives(t *testing.T) {
 		},
 		"client closes first": {
 			{in, c(FIN|ACK, 1, 1, 0), StateChanged | BitsChanged | FirstFin, cw},
-			{out, s(ACK, 1, 2, 0), BitsChanged, cw},
+			{out, s(ACK, 1, 2, 0), BitsChanged | FinAcked, cw},
 			{out, s(FIN|ACK, 1, 2, 0), StateChanged | BitsChanged, tw},
-			{in, c(ACK, 2, 2, 0), BitsChanged | Closed, tw},
+			{in, c(ACK, 2, 2, 0), BitsChanged | FinAcked | Closed, tw},
 			{in, c(ACK, 2, 2, 0), 0, tw},
 		},
 		"server closes first with data on the fin": {
 			{out, s(FIN|ACK|PSH, 1, 1, 10), StateChanged | BitsChanged | FirstFin, fw},
-			{in, c(FIN|ACK, 1, 12, 0), StateChanged | BitsChanged, tw},
-			{out, s(ACK, 12, 2, 0), BitsChanged | Closed, tw},
+			{in, c(FIN|ACK, 1, 12, 0), StateChanged | BitsChanged | FinAcked, tw},
+			{out, s(ACK, 12, 2, 0), BitsChanged | FinAcked | Closed, tw},
 		},
 		"a fin is repeated": {
 			{in, c(FIN|ACK, 1, 1, 0), StateChanged | BitsChanged | FirstFin, cw},
@@ -72,7 +72,8 @@ func TestTCPLives(t *testing.T) {
 		"an ack short of the fin doesn't acknowledge it": {
 			{in, c(FIN|ACK, 1, 1, 5), StateChanged | BitsChanged | FirstFin, cw},
 			{out, s(ACK, 1, 6, 0), 0, cw},
-			{out, s(ACK, 1, 7, 0), BitsChanged, cw},
+			{out, s(ACK, 1, 7, 0), BitsChanged | FinAcked, cw},
+			{out, s(ACK, 1, 7, 0), 0, cw},
 		},
 		"server resets in sequence": {
 			{out, s(RST|ACK, 1, 1, 0), StateChanged | BitsChanged | Closed, cl},

@@ -13,10 +13,10 @@ const (
 	ActSend ActionKind = 1 + iota
 	// ActDigest: send the leaf sums Digest to node To or all. Hand it to Sync.Queue.
 	ActDigest
-	// ActBulkBegin and ActBulkEnd: this shard's part of the bulk to node To, Records and Tombstones of it. Hand them to Sync.Queue.
+	// ActBulkBegin and ActBulkEnd: this shard's part of the bulk to node To, Records, Tombstones and Sum of it. Hand them to Sync.Queue.
 	ActBulkBegin
 	ActBulkEnd
-	// ActTombs: what this shard's tombstones wait for, StableAt and FloorAt. Hand it to Sync.Queue.
+	// ActTombs: what this shard's tombstones wait for, StableAt and FloorAt, and the life whose claims members have. Hand it to Sync.Queue.
 	ActTombs
 	// ActInstalled: Msg.Rec, which was asked for, can translate packets now; packets waiting for either tuple may go.
 	ActInstalled
@@ -53,8 +53,11 @@ type Action struct {
 	Digest     syncwire.DigestSums
 	Records    uint64
 	Tombstones uint64
+	Sum        uint64 // of the records of this shard's part of a bulk
 	// StableAt: tombstones made here before that millisecond were received by every member. FloorAt: no older one is held.
 	StableAt, FloorAt int64
+	// Claimed is this node's life if every member has what it claimed from its former one.
+	Claimed flow.Node
 }
 
 // Actions are what happened since Done, in order. The slice is the Shard's; it is valid until Done.

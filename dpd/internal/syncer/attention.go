@@ -11,14 +11,13 @@ const (
 )
 
 // attention is what a Shard remembers of a session that it serves for another owner. It lies in a direct-mapped array by
-// handle; a collision forgets the older one, which costs a HINT too many or a takeover a little later. 56 bytes.
+// handle; a collision forgets the older one, which costs a HINT too many or a takeover a little later. 48 bytes.
 type attention struct {
 	birth     flow.Birth
 	lastHint  int64 // activity told
 	first     int64 // first client packet counted
 	notBefore int64 // takeover from a live owner
 	h         flow.Handle
-	seq       uint32
 	suspicion uint32 // the last suspicion that moved it
 	backoff   uint16 // tenths of a second
 	packets   uint8
@@ -26,12 +25,15 @@ type attention struct {
 	seen      [2]syncwire.HintFlags // by direction: the owner's record shows it
 }
 
-// repeat is a HINT that may have to be told again.
+// repeat is a HINT that may have to be told again. 32 bytes.
 type repeat struct {
 	birth flow.Birth
 	due   int64
 	h     flow.Handle
-	tries uint8
+	seq   uint32 // after a FIN
+	dir   flow.Direction
+	flags syncwire.HintFlags
+	times uint8 // that it was told again
 }
 
 func (s *Shard) attention(h flow.Handle, b flow.Birth) *attention {
@@ -76,7 +78,7 @@ func facts(x *flow.Session, d flow.Direction) (f syncwire.HintFlags) {
 
 const (
 	hintEvery   = 100 // milliseconds between repeats
-	hintTries   = 3
+	hintRepeats = 3
 	activityMax = 30_000
 )
 
@@ -91,27 +93,32 @@ func (s *Shard) hint(m *member, h flow.Handle, x *flow.Session, d flow.Direction
 
 // inform decides what the owner m of a served session must hear now.
 func (s *Shard) inform(m *member, h flow.Handle, x *flow.Session, a *attention, p *Packet) {
-	urgent := p.Hint &^ (syncwire.HintActive | a.hinted[p.Dir] | a.seen[p.Dir])
-	if urgent != 0 {
-		a.hinted[p.Dir] |= urgent
-		a.lastHint = s.now
-		if urgent&syncwire.HintFin != 0 {
-			a.seq = p.Seq
-		}
-		s.Count[HintSent]++
-		s.hint(m, h, x, p.Dir, urgent|syncwire.HintActive, p.Seq)
-		if len(s.repeats) >= repeatMax {
-			s.Count[HintLimited]++
-			return
-		}
-		s.repeats = append(s.repeats, repeat{birth: x.Birth, h: h, due: s.now + hintEvery, tries: 1})
-		return
-	}
-	if s.now-a.lastHint >= min(int64(x.Timeout)*250, activityMax) {
+	news := s.urge(m, h, x, a, p.Dir, p.Hint&^(syncwire.HintActive|syncwire.HintFinAcked), p.Seq)
+	news = s.urge(m, h, x, a, p.Dir^1, p.Hint&syncwire.HintFinAcked, 0) || news
+	if !news && s.now-a.lastHint >= min(int64(x.Timeout)*250, activityMax) {
 		a.lastHint = s.now
 		s.Count[HintSent]++
 		s.hint(m, h, x, p.Dir, syncwire.HintActive, p.Seq)
 	}
+}
+
+// urge tells the owner those of the facts of a direction at once that it was not told and doesn't show, and remembers to tell
+// them again. It reports whether there were any.
+func (s *Shard) urge(m *member, h flow.Handle, x *flow.Session, a *attention, d flow.Direction, f syncwire.HintFlags, seq uint32) bool {
+	f &^= a.hinted[d&1] | a.seen[d&1]
+	if f == 0 {
+		return false
+	}
+	a.hinted[d&1] |= f
+	a.lastHint = s.now
+	s.Count[HintSent]++
+	s.hint(m, h, x, d, f|syncwire.HintActive, seq)
+	if len(s.repeats) >= repeatMax {
+		s.Count[HintLimited]++
+		return true
+	}
+	s.repeats = append(s.repeats, repeat{birth: x.Birth, h: h, due: s.now + hintEvery, dir: d & 1, flags: f, seq: seq})
+	return true
 }
 
 // repeatHints tells again what the owner's records don't show yet.
@@ -126,23 +133,70 @@ func (s *Shard) repeatHints() {
 			continue
 		}
 		m := s.member(s.cur.Owner)
-		if m == nil {
+		if r.flags &^= a.seen[r.dir]; m == nil || r.flags == 0 {
 			continue
 		}
-		again := false
-		for d := range a.hinted {
-			if f := a.hinted[d] &^ a.seen[d]; f != 0 {
-				again = true
-				s.Count[HintRepeated]++
-				s.hint(m, r.h, &s.cur, flow.Direction(d), f, a.seq)
-			}
-		}
-		if r.tries++; again && r.tries < hintTries {
+		s.Count[HintRepeated]++
+		s.hint(m, r.h, &s.cur, r.dir, r.flags, r.seq)
+		if r.times++; r.times < hintRepeats {
 			r.due = s.now + hintEvery
 			s.repeats = append(s.repeats, r)
 		}
 	}
 	s.repeats = append(s.repeats[:0], s.repeats[n:]...)
+}
+
+// finReach is how far beyond what a direction showed here the end of its FIN is plausible.
+const finReach = 1 << 26
+
+// finished notes the sequence number after a FIN that passed elsewhere, so that its acknowledgement is known when it passes
+// here. Like every sequence value of a peer it is a hint: what was seen here it may only continue.
+func finished(q *flow.SeqHint, end uint32) {
+	if !q.Seen || end-q.Next <= finReach {
+		q.Next = end
+	}
+}
+
+// acknowledged is the bit that says so if what passed here acknowledged the FIN of direction d, whose end was told and noted. The
+// acknowledgement often passes before the word of the FIN comes.
+func acknowledged(x *flow.Session, d flow.Direction, end uint32) flow.Bits {
+	_, acked, _ := finBits(d)
+	if q := &x.Seq[d^1]; q.Seen && q.Ack == end && x.Seq[d].Next == end {
+		return acked
+	}
+	return 0
+}
+
+// ownNumbers puts what this node itself saw of sequence numbers over what came with a newer version x. It returns the bits of
+// FINs that x tells of and that were acknowledged here.
+func ownNumbers(x, cur *flow.Session) (acked flow.Bits) {
+	told := x.Seq
+	for d := range told {
+		if cur.Seq[d].Seen {
+			x.Seq[d] = cur.Seq[d]
+		}
+	}
+	for d := range told {
+		if fin, _, _ := finBits(flow.Direction(d)); x.Bits&fin != 0 && told[d] != (flow.SeqHint{}) {
+			finished(&x.Seq[d], told[d].Next)
+			acked |= acknowledged(x, flow.Direction(d), told[d].Next)
+		}
+	}
+	return acked
+}
+
+// urgeAcked tells the owner of FINs that were acknowledged here before this node knew of them.
+func (s *Shard) urgeAcked(h flow.Handle, x *flow.Session, acked flow.Bits) {
+	m := s.member(x.Owner)
+	if acked == 0 || m == nil || !live(x) {
+		return
+	}
+	a := s.attention(h, x.Birth)
+	for d := flow.In; d <= flow.Out; d++ {
+		if _, b, _ := finBits(d); acked&b != 0 {
+			s.urge(m, h, x, a, d, syncwire.HintFinAcked, 0)
+		}
+	}
 }
 
 // hinted is a HINT received.
@@ -151,6 +205,11 @@ func (s *Shard) hinted(m *member, msg *syncwire.Message) {
 	h, ok := s.findBirth(&k, flow.Birth(msg.Rec.Birth))
 	if !ok {
 		// The sender holds a record, said to be owned here, that this node lacks: ask for it.
+		if !s.asks.take(s.now) {
+			s.Count[QueryLimited]++
+			return
+		}
+		s.Count[QuerySent]++
 		a := s.emit(ActSend)
 		s.seq++
 		s.queryID++
@@ -176,6 +235,10 @@ func (s *Shard) hinted(m *member, msg *syncwire.Message) {
 		if msg.Hint&p.f != 0 {
 			b |= p.b
 		}
+	}
+	if msg.Hint&syncwire.HintFin != 0 {
+		finished(&x.Seq[d], msg.Seq)
+		b |= acknowledged(x, d, msg.Seq)
 	}
 	done := msg.Hint&syncwire.HintAck != 0 && x.Flags&flow.Embryonic != 0
 	news := b != x.Bits || done

@@ -14,7 +14,7 @@ func (s *Shard) StartBulk(now int64, n flow.Node) {
 		return
 	}
 	m.bulk.start()
-	m.bulking, m.sent, m.tombs = true, 0, 0
+	m.bulking, m.sent, m.sum, m.tombs = true, 0, 0, 0
 	a := s.emit(ActBulkBegin)
 	a.To, a.Records = n.ID, s.owned
 }
@@ -29,19 +29,20 @@ func (s *Shard) bulk(m *member, n int) {
 		if x.Birth == 0 || !announced(x) || x.Owner != s.self && (!s.orphan(x) || s.off(BulkOwnOnly)) {
 			return
 		}
+		s.Count[BulkSent]++
+		a := s.send(m.node.ID, syncwire.LaneBulk, kindOf(x), h, x)
 		if live(x) {
 			m.sent++
+			m.sum += bulkSum(&a.Msg.Rec)
 		} else {
 			m.tombs++
 		}
-		s.Count[BulkSent]++
-		s.send(m.node.ID, syncwire.LaneBulk, kindOf(x), h, x)
 	})
 	if !m.bulk.running {
 		m.bulking = false
-		m.repair = true
+		s.mend(m)
 		a := s.emit(ActBulkEnd)
-		a.To, a.Records, a.Tombstones = m.node.ID, m.sent, m.tombs
+		a.To, a.Records, a.Tombstones, a.Sum = m.node.ID, m.sent, m.tombs, m.sum
 	}
 }
 

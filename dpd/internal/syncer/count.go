@@ -35,7 +35,8 @@ const (
 	QueryLimited
 	QueryAnswered
 	QueryUnknown
-	TombDropped // packets on a closed session
+	AnswerLimited // a member asked too much
+	TombDropped   // packets on a closed session
 	Collected
 	CollectWaits
 	DigestEqual
@@ -45,7 +46,12 @@ const (
 	BulkSent
 	Resent
 	ResendGone
-	Recovered // what this node was said to own and had lost
+	AckSent
+	Acked
+	AckStray     // of nothing that waits for it
+	ClaimUnasked // too many at a time
+	ClaimUnacked // given up
+	Recovered    // what this node was said to own and had lost
 	NumCounters
 )
 
@@ -53,8 +59,9 @@ var counterNames = [NumCounters]string{
 	"create_reply_taken", "create_refused", "store_fault", "installed", "install_refused", "invalid", "not_member", "view_old",
 	"accepted", "stale", "equal", "refuted", "taken_over", "adopted", "revived", "reborn", "rebirth_limited", "aged", "closed",
 	"displaced", "yielded", "hint_sent", "hint_repeated", "hint_used", "hint_limited", "nack_limited", "query_sent", "query_repeated",
-	"query_limited", "query_answered", "query_unknown", "tomb_dropped", "collected", "collect_waits", "digest_equal",
-	"digest_unequal", "digest_unsure", "listed", "bulk_sent", "resent", "resend_gone", "recovered",
+	"query_limited", "query_answered", "query_unknown", "answer_limited", "tomb_dropped", "collected", "collect_waits", "digest_equal",
+	"digest_unequal", "digest_unsure", "listed", "bulk_sent", "resent", "resend_gone", "ack_sent", "acked", "ack_stray", "claim_unasked",
+	"claim_unacked", "recovered",
 }
 
 // String is the counter's name in metrics.

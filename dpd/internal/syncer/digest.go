@@ -53,6 +53,18 @@ func (s *Shard) sum(x *flow.Session, h uint64) uint64 {
 	return fold(v^x.Owner.Inc, uint64(x.Owner.ID)^mul2)
 }
 
+// bulkKey is no secret; zeros would be no key, since they take the addresses of IPv4 out of the hash.
+var bulkKey = [2]uint64{mul2, mul3}
+
+// bulkSum is a record's part of a bulk's digest: of what sum is of, but under a key that everyone knows, since the sync threads
+// that count what comes don't have the cluster's. Who may seal a datagram may lie anyway.
+func bulkSum(r *syncwire.Record) uint64 {
+	orig, reply := flow.Key(r.Orig), flow.Key(r.Reply)
+	v := fold(r.Birth, clusterHash(&bulkKey, &orig)|1)
+	v = fold(v^clusterHash(&bulkKey, &reply), uint64(r.Term)<<32^uint64(r.Ver)^mul1)
+	return fold(v^r.OwnerInc, uint64(r.OwnerID)^mul2)
+}
+
 func leafOf(x *flow.Session, h uint64) int { return int(x.Bucket)<<2 | int(h>>62) }
 
 // account adds a record to the sums and counts, or takes it off. Every change of identity, version, owner or tombstone
@@ -118,7 +130,7 @@ func (s *Shard) digestRounds() {
 	}
 	for _, m := range s.members {
 		if m.repair && s.now >= m.nextFix {
-			m.nextFix = s.now + m.fixEvery
+			m.fixed, m.nextFix = s.now, s.now+m.fixEvery
 			s.sendSums(m.node.ID)
 		}
 	}

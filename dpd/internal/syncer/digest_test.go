@@ -98,6 +98,68 @@ func TestDigestRounds(t *testing.T) {
 	}
 }
 
+func TestARepairBeginsAtOnce(t *testing.T) {
+	sent := func(b *bench) (n int) {
+		b.Tick(b.now, 100)
+		for _, a := range b.Actions() {
+			if a.Kind == syncer.ActDigest && a.To == 3 && a.Digest.Bucket == 0 {
+				n++
+			}
+		}
+		b.Done()
+		return n
+	}
+	gone := syncer.Ref{Birth: 77 << 16, Handle: 99}
+	for name, start := range map[string]func(b *bench){
+		"after DESYNC":                          func(b *bench) { b.PeerDesync(b.now, nodeID(3)) },
+		"after a loss on the way to the thread": func(b *bench) { b.Dropped(b.now) },
+		"at a suspicion":                        func(b *bench) { b.Suspect(b.now, nodeID(3), true) },
+		"at the end of a bulk":                  func(b *bench) { b.StartBulk(b.now, nodeID(3)); b.Tick(b.now, 1000) },
+		"after a GAP for what is gone":          func(b *bench) { b.Resend(b.now, nodeID(3), 1, gone) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			b := newBench(t, 0)
+			b.calmView()
+			b.now += 5_000 - b.now%5_000
+			b.Tick(b.now, 100) // the round to all is just over
+			b.Done()
+			b.now += 10
+			start(b)
+			if n := sent(b); n != 1 {
+				t.Fatalf("%d rounds at once, want 1", n)
+			}
+			// However often it begins anew, no more than repairs send.
+			n := 0
+			for end := b.now + 2_000; b.now < end; b.now += 10 {
+				b.PeerDesync(b.now, nodeID(3))
+				n += sent(b)
+			}
+			if n < 3 || n > 5 {
+				t.Errorf("%d rounds in 2 s, want one each 500 ms", n)
+			}
+		})
+	}
+	t.Run("out of the back-off that fruitless lists led to", func(t *testing.T) {
+		b, _, _ := foreign(t, 0)
+		for range 12 { // lists that mend nothing
+			b.now += 5_000
+			b.unequal(3)
+			b.unequal(3)
+			sent(b)
+		}
+		b.now += 600
+		sent(b)
+		b.now += 600
+		if n := sent(b); n != 0 {
+			t.Fatalf("%d rounds: there is no back-off", n)
+		}
+		b.PeerDesync(b.now, nodeID(3))
+		if n := sent(b); n != 1 {
+			t.Errorf("%d rounds at once, want 1", n)
+		}
+	})
+}
+
 // TestSumsFollowEveryChange drives a Shard with random events: the running sums must be those of its records at every step.
 func TestSumsFollowEveryChange(t *testing.T) {
 	for seed := range uint64(20) {

@@ -39,8 +39,8 @@ func (a *ageing) local(sent uint64) int64 {
 	return int64(sent) + least
 }
 
-// authentic handles an opened datagram of the believed salt.
-func (p *peer) authentic(h *syncwire.Header, tlvs []byte) {
+// authentic handles an opened datagram of the believed salt. length is that of the whole datagram.
+func (p *peer) authentic(h *syncwire.Header, tlvs []byte, length int) {
 	y := p.y
 	y.Count[SyncReceived]++
 	p.stat.Received++
@@ -60,11 +60,12 @@ func (p *peer) authentic(h *syncwire.Header, tlvs []byte) {
 		return
 	}
 	p.heard = y.now
+	y.Count[SyncSkipped] += uint64(f.Skipped)
 	if f.Has(syncwire.KindFenced) {
 		y.fencedBy(&f.Fenced)
 	}
 	if f.Has(syncwire.KindHello) || f.Has(syncwire.KindHelloAck) {
-		p.greet(f, h.Salt)
+		p.greet(f, h.Salt, length)
 	}
 	if f.Has(syncwire.KindProbe) {
 		p.probed(&f.Probe, f.Sent)
@@ -81,6 +82,9 @@ func (p *peer) authentic(h *syncwire.Header, tlvs []byte) {
 		m := &f.Messages[i]
 		if h.Lane == syncwire.LaneBulk && m.Kind != syncwire.KindDigestList {
 			p.stock.in++
+			if m.Kind == syncwire.KindSession {
+				p.stock.sumIn += bulkSum(&m.Rec)
+			}
 		}
 		y.d.Msg = *m
 		if !y.deliver(y.shardOf(m.Rec.Bucket), &y.d) {
@@ -97,6 +101,7 @@ func (p *peer) authentic(h *syncwire.Header, tlvs []byte) {
 	if f.Has(syncwire.KindBulkEnd) {
 		p.stock.ended(&f.BulkEnd)
 	}
+	p.compare()
 }
 
 // refused notes that what the peer will believe to be received was not applied.

@@ -15,37 +15,74 @@ func (p *peer) body() syncwire.Hello {
 	}
 }
 
-// say sends HELLO, or with echo HELLO_ACK, which asks for the peer's belief too as long as its salt is not believed here.
-func (p *peer) say(echo *[16]byte) {
+// say sends HELLO, or with echo HELLO_ACK, which asks for a proof too as long as the peer's salt is not believed here, or both
+// would answer each other until a PROBE. It goes alone, so that the answer is as long as the question.
+func (p *peer) say(echo *[16]byte, believed bool) {
+	p.flush(syncwire.LaneControl)
 	h := p.body()
 	if echo != nil {
 		h.Echo = *echo
+		if believed {
+			h.Nonce = [16]byte{}
+		}
 	}
 	p.control(func(b *syncwire.Builder) syncwire.Outcome { return b.Hello(&h, echo != nil) })
 	p.flush(syncwire.LaneControl)
 }
 
-// greet handles HELLO and HELLO_ACK, which came under salt.
-func (p *peer) greet(f *syncwire.Frame, salt uint32) {
-	if f.Has(syncwire.KindHello) {
-		p.mtu.limit(int(f.Hello.MTU))
-		p.stat.ConfigDigest = f.Hello.ConfigDigest
-		if !p.acks.take(p.y.now) {
-			p.y.Count[SyncReplies]++
-			return
-		}
-		p.say(&f.Hello.Nonce)
+// greet handles HELLO and HELLO_ACK, which came under salt in a datagram of that length.
+func (p *peer) greet(f *syncwire.Frame, salt uint32, length int) {
+	if f.Has(syncwire.KindHello) && p.speaks(&f.Hello) && p.y.mayAnswer(length, syncwire.HelloLen, &p.acks) {
+		p.say(&f.Hello.Nonce, salt == p.theirs)
 	}
-	if f.Has(syncwire.KindHelloAck) {
+	if f.Has(syncwire.KindHelloAck) && p.speaks(&f.HelloAck) {
 		h := &f.HelloAck
-		p.mtu.limit(int(h.MTU))
 		fresh := h.Echo == p.nonce
+		if fresh {
+			p.untold = false
+		}
 		if fresh && salt != p.theirs {
 			p.believe(salt)
 		}
-		if (fresh || salt == p.theirs) && h.Nonce != [16]byte{} && !p.proven && p.acks.take(p.y.now) {
-			p.say(&h.Nonce)
+		if (fresh || salt == p.theirs) && h.Nonce != [16]byte{} && !p.proven && p.y.mayAnswer(length, syncwire.HelloLen, &p.acks) {
+			p.say(&h.Nonce, true)
 		}
+	}
+}
+
+// speaks takes what a greeting says of its sender; false: it does not speak this major version.
+func (p *peer) speaks(h *syncwire.Hello) bool {
+	if h.MinMajor > syncwire.Major || h.MaxMajor < syncwire.Major {
+		p.y.Count[SyncForeignMajor]++
+		return false
+	}
+	p.mtu.limit(int(h.MTU))
+	p.stat.ConfigDigest = h.ConfigDigest
+	return true
+}
+
+// mayAnswer says whether a datagram of a length may be answered by one of another now: never by a longer one, nor too often.
+func (y *Sync) mayAnswer(asked, answer int, t *tokens) bool {
+	switch {
+	case asked < answer:
+		y.Count[SyncTooShort]++
+	case !t.take(y.now):
+		y.Count[SyncReplies]++
+	default:
+		return true
+	}
+	return false
+}
+
+// SetConfigDigest tells peers that another configuration is in force; differing ones interoperate.
+func (y *Sync) SetConfigDigest(d uint64) {
+	if y.cfg.ConfigDigest == d {
+		return
+	}
+	y.cfg.ConfigDigest = d
+	for _, p := range y.peers {
+		p.untold, p.hello, p.wait = true, y.now, helloMin
+		y.cfg.Random(p.nonce[:]) // no answer to an earlier HELLO is one to this
 	}
 }
 
@@ -99,7 +136,7 @@ func (y *Sync) Datagram(now int64, from netip.AddrPort, b []byte) {
 		if v != syncseal.Opened {
 			return
 		}
-		p.authentic(&h, tlvs)
+		p.authentic(&h, tlvs, len(b))
 	}
 }
 
@@ -148,7 +185,7 @@ func (p *peer) unproven(h *syncwire.Header, b []byte) {
 		}
 		return
 	}
-	p.greet(f, h.Salt)
+	p.greet(f, h.Salt, len(b))
 }
 
 // stranger looks at a datagram of an incarnation that is not the view's: a higher one fences the view's, a lower one is
@@ -178,7 +215,7 @@ func (y *Sync) stranger(p *peer, h *syncwire.Header, from netip.AddrPort, b []by
 		return
 	}
 	y.Count[SyncOldInc]++
-	if f.Has(syncwire.KindFenced) || !y.replies.take(y.now) {
+	if f.Has(syncwire.KindFenced) || !y.mayAnswer(len(b), syncwire.FencedLen, &y.replies) {
 		return
 	}
 	w := syncwire.Fenced{Inc: h.Inc, ByInc: y.replacedBy(p, node), View: y.epoch}

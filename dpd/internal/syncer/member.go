@@ -41,6 +41,7 @@ type member struct {
 
 	repair   bool  // digests each fixEvery until equal
 	nextFix  int64 // when the next one is due
+	fixed    int64 // when the last one was sent
 	fixEvery int64
 	settled  int // buckets in a row that were equal
 	equalAt  [leaves]int64
@@ -49,9 +50,11 @@ type member struct {
 	want     leafSet // leaves to list next
 	list     job
 	listing  leafSet
+	answers  tokens
 	bulk     job
 	bulking  bool
 	sent     uint64
+	sum      uint64 // of what was sent
 	tombs    uint64
 }
 
@@ -96,10 +99,13 @@ func (s *Shard) SetView(now int64, v *View) {
 	}
 	s.epoch = v.Epoch
 	if s.self != v.Self {
+		if s.self.ID == v.Self.ID && s.self.Inc != 0 {
+			s.beginClaims()
+		}
 		s.self = v.Self
 		s.recount() // what counts as owned is another set now
 		for _, m := range s.members {
-			m.repair = true
+			s.mend(m)
 			m.lostAll(s.seq) // peers refused what the former life said last
 		}
 	}
@@ -118,7 +124,8 @@ func (s *Shard) SetView(now int64, v *View) {
 		if i >= 0 {
 			m = old[i]
 		} else {
-			m = &member{node: p.Node, lost: s.seq, repair: true, fixEvery: repairEvery}
+			m = &member{node: p.Node, lost: s.seq, repair: true, fixEvery: repairEvery,
+				answers: tokens{rate: answerRate, burst: answerBurst, level: answerBurst * 1000, at: s.now}}
 		}
 		m.degraded, m.joining = p.Degraded, !p.Admitted && !p.Draining
 		s.members = append(s.members, m)
@@ -131,6 +138,7 @@ func (s *Shard) SetView(now int64, v *View) {
 	}
 	slices.Sort(s.ready)
 	clear(s.queries) // they count members by their place
+	s.moveClaims(old)
 	s.unquiet = s.now + 10_000
 	s.sweep.start()
 }
@@ -152,10 +160,11 @@ func (s *Shard) Fenced(now int64, n flow.Node) {
 		}
 		s.fenced = append(s.fenced, n)
 	}
-	before := len(s.members)
+	before := slices.Clone(s.members)
 	s.members = slices.DeleteFunc(s.members, func(m *member) bool { return s.isFenced(m.node) })
-	if len(s.members) != before {
+	if len(s.members) != len(before) {
 		clear(s.queries)
+		s.moveClaims(before)
 		s.unquiet = s.now + 10_000
 		s.sweep.start()
 	}
@@ -178,15 +187,21 @@ func (s *Shard) Suspect(now int64, n flow.Node, yes bool) {
 		if yes {
 			m.suspicion++
 		}
-		m.repair, m.fixEvery = true, repairEvery
+		s.mend(m)
 	}
+}
+
+// mend begins a repair: digests to the member at once, though not more often than repairs send them, and until they are equal.
+func (s *Shard) mend(m *member) {
+	m.repair, m.settled, m.fixEvery = true, 0, repairEvery
+	m.nextFix = min(m.nextFix, max(s.now, m.fixed+repairEvery))
 }
 
 // PeerDesync says that something between this node and a member was dropped without repair: digests must find it.
 func (s *Shard) PeerDesync(now int64, n flow.Node) {
 	s.time(now)
 	if m := s.member(n); m != nil {
-		m.repair, m.settled, m.fixEvery = true, 0, repairEvery
+		s.mend(m)
 		m.lostAll(s.seq)
 	}
 }

@@ -22,6 +22,8 @@ func (s *Shard) Receive(now int64, from flow.Node, msg *syncwire.Message) {
 		s.asked(m, msg)
 	case syncwire.KindHint:
 		s.hinted(m, msg)
+	case syncwire.KindAck:
+		s.ackReceived(m, msg)
 	}
 }
 
@@ -31,7 +33,13 @@ func (s *Shard) record(m *member, msg *syncwire.Message) {
 		s.Count[Invalid]++
 		return
 	}
+	if s.claims.open > 0 {
+		s.shows(m, s.hash(&s.in.Orig), s.in.Birth, s.in.Term, s.in.Owner)
+	}
 	s.merge(m, &s.in)
+	if msg.Rec.Flags&syncwire.FlagAck != 0 {
+		s.ack(m, msg)
+	}
 }
 
 // order compares two versions of one life.
@@ -85,6 +93,7 @@ func (s *Shard) merge(m *member, x *flow.Session) {
 		if owner := s.member(s.cur.Owner); owner != nil && owner != m {
 			s.send(owner.node.ID, syncwire.LaneLive, syncwire.KindNackVersion, h, x)
 		}
+		s.remember(h, &s.cur)
 		s.drop(h, &s.cur)
 	}
 	s.install(m, x)
@@ -92,6 +101,7 @@ func (s *Shard) merge(m *member, x *flow.Session) {
 
 // replace puts a later life of the same two tuples into the record of the earlier one, so that packets never miss.
 func (s *Shard) replace(m *member, h flow.Handle, cur, x *flow.Session) {
+	s.remember(h, cur)
 	s.account(cur, -1)
 	s.Count[Accepted]++
 	x.Flags |= cur.Flags & (flow.Synced | flow.Unbound)
@@ -218,17 +228,14 @@ func (s *Shard) accept(m *member, h flow.Handle, cur, x *flow.Session, bits flow
 	if keep&flow.Unbound != 0 {
 		x.Service, x.Server = cur.Service, cur.Server
 	}
-	for i := range x.Seq {
-		if cur.Seq[i].Seen {
-			x.Seq[i] = cur.Seq[i]
-		}
-	}
+	acked := ownNumbers(x, cur) &^ bits
 	x.Flags |= keep | yielded
-	progress(x, bits)
+	progress(x, bits|acked)
 	x.Idle = idle
 	s.update(h, x)
 	s.account(x, +1)
 	s.settle(m, h, x, wasMapped, wasSoft && wasTerm == x.Term)
+	s.urgeAcked(h, x, acked)
 }
 
 // join merges what is no version: sticky bits, reply-only, last-seen.

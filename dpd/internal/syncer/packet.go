@@ -8,7 +8,8 @@ import (
 // Packet is what a Shard must know of a packet on a record that needs its word.
 type Packet struct {
 	Dir flow.Direction
-	// Hint says what the packet showed: SYN-ACK, the handshake's ACK, FIN, a FIN acknowledged, a believed RST.
+	// Hint says what the packet showed: SYN-ACK, the handshake's ACK, FIN, a believed RST, or that it acknowledged the FIN of
+	// the other direction.
 	Hint syncwire.HintFlags
 	// Seq is the sequence number after a FIN.
 	Seq uint32
@@ -149,6 +150,7 @@ func (s *Shard) Syn(now int64, h flow.Handle, isn uint32, serverOK bool) SynVerd
 		return SynDrop
 	}
 	s.Count[Reborn]++
+	s.remember(h, x)
 	s.account(x, -1)
 	known = announced(x) || x.Owner != s.self
 	x.Birth = s.clock.next(s.now, x.Birth)

@@ -1,6 +1,8 @@
 package syncer_test
 
 import (
+	"fmt"
+	"maps"
 	"testing"
 
 	"github.com/holdfast-lb/holdfast/dpd/internal/flow"
@@ -166,7 +168,7 @@ func TestHints(t *testing.T) {
 			t.Fatalf("repeated although shown: %v", got)
 		}
 	})
-	t.Run("three times and no more", func(t *testing.T) {
+	t.Run("at once, three times more, and then no more", func(t *testing.T) {
 		b, _, h := foreign(t, 0)
 		b.Packet(b.now, h, out(syncwire.HintRst))
 		n := 0
@@ -175,8 +177,25 @@ func TestHints(t *testing.T) {
 			b.now += 100
 			b.Tick(b.now, 0)
 		}
-		if n != 3 {
-			t.Errorf("told %d times, want 3", n)
+		if n != 4 || b.Count[syncer.HintRepeated] != 3 {
+			t.Errorf("told %d times, %d of them again, want 4 and 3", n, b.Count[syncer.HintRepeated])
+		}
+	})
+	t.Run("facts of both directions, each with its own end and its own repetitions", func(t *testing.T) {
+		b, _, h := foreign(t, 0)
+		b.Packet(b.now, h, syncer.Packet{Dir: flow.Out, Hint: syncwire.HintFin, Seq: 700})
+		b.Packet(b.now, h, syncer.Packet{Dir: flow.In, Hint: syncwire.HintFin | syncwire.HintFinAcked, Seq: 300})
+		got := map[string]int{}
+		for range 20 {
+			for _, a := range b.sends() {
+				got[fmt.Sprint(a.Msg.Dir, a.Msg.Hint&^syncwire.HintActive, a.Msg.Seq)]++
+			}
+			b.now += 100
+			b.Tick(b.now, 0)
+		}
+		want := map[string]int{"1 4 700": 4, "0 4 300": 4, "1 8 0": 4}
+		if !maps.Equal(got, want) {
+			t.Errorf("told %v, want %v (direction, fact, end)", got, want)
 		}
 	})
 	t.Run("activity is told each quarter of the timeout", func(t *testing.T) {
@@ -211,6 +230,64 @@ func TestHints(t *testing.T) {
 		hint(1, syncwire.HintFin, s.Birth)
 		if m := b.sends(); len(m) != 0 {
 			t.Errorf("told again %v", m)
+		}
+		b.sumsHold(t)
+	})
+	t.Run("an owner learns where a FIN ends, and knows its acknowledgement, whichever comes first", func(t *testing.T) {
+		for _, c := range []struct {
+			name  string
+			hints [2]flow.SeqHint // of the owner
+			end   uint32
+			next  uint32 // of the server's direction, after
+			acked bool
+		}{
+			{"no packet of the direction passed here", [2]flow.SeqHint{{}, {Next: 9}}, 700, 700, false},
+			{"the end continues what passed here", [2]flow.SeqHint{{}, {Next: 650, Seen: true}}, 700, 700, false},
+			{"across the wrap", [2]flow.SeqHint{{}, {Next: 0xffff_fff0, Seen: true}}, 20, 20, false},
+			{"the end is behind what passed here", [2]flow.SeqHint{{}, {Next: 701, Seen: true}}, 700, 701, false},
+			{"the end is too far ahead", [2]flow.SeqHint{{}, {Next: 650, Seen: true}}, 650 + 1<<26 + 1, 650, false},
+			{"it was acknowledged here before the word of it came", [2]flow.SeqHint{{Ack: 700, Seen: true}, {}}, 700, 700, true},
+			{"what came by sync acknowledges nothing", [2]flow.SeqHint{{Ack: 700}, {}}, 700, 700, false},
+			{"what is acknowledged is beyond an end that is behind", [2]flow.SeqHint{{Ack: 701, Seen: true}, {Next: 701, Seen: true}}, 700, 701, false},
+			{"what is acknowledged is an end that is too far ahead", [2]flow.SeqHint{{Ack: 1 << 30, Seen: true}, {Next: 650, Seen: true}}, 1 << 30, 650, false},
+			{"less was acknowledged", [2]flow.SeqHint{{Ack: 699, Seen: true}, {}}, 700, 700, false},
+		} {
+			b := newBench(t, 0)
+			s := session(1, 1, 5, 100<<16, 1, 1, 2)
+			s.Seq = c.hints
+			if _, err := b.store.Insert(&s); err != nil {
+				t.Fatal(err)
+			}
+			b.Recount()
+			b.Receive(b.now, nodeID(2), &syncwire.Message{Kind: syncwire.KindHint, Dir: 1, Hint: syncwire.HintFin, Seq: c.end,
+				Rec: syncwire.Record{Orig: syncwire.Key(s.Orig), Birth: uint64(s.Birth), Bucket: 0x10}})
+			x := b.held(s)
+			if x.Seq[1].Next != c.next || x.Seq[1].Seen != c.hints[1].Seen || x.Bits&flow.FinOut == 0 || (x.Bits&flow.FinAckedOut != 0) != c.acked {
+				t.Errorf("%s: %+v, bits %x", c.name, x.Seq[1], x.Bits)
+			}
+			if m := b.sends(); len(m) != 1 || m[0].Msg.Rec.Seq[1].Next != c.next {
+				t.Errorf("%s: the others were told %+v", c.name, m)
+			}
+		}
+	})
+	t.Run("a replica that saw the acknowledgement before the owner's word of the FIN tells the owner", func(t *testing.T) {
+		b, s, h := foreign(t, 0)
+		s.Seq[1] = flow.SeqHint{Ack: 300, Seen: true}
+		if err := b.store.Update(h, &s); err != nil {
+			t.Fatal(err)
+		}
+		news := s
+		news.Ver++
+		news.Bits |= flow.FinIn
+		msg := &syncwire.Message{Kind: syncwire.KindSession, Rec: record(news)}
+		msg.Rec.Seq[0] = syncwire.Seq{Next: 300, Seen: 1}
+		b.Receive(b.now, nodeID(2), msg)
+		if x := b.held(s); x.Bits&flow.FinAckedIn == 0 {
+			t.Errorf("bits %x", x.Bits)
+		}
+		m := b.sends()
+		if len(m) != 1 || m[0].To != 2 || m[0].Msg.Dir != 0 || m[0].Msg.Hint&syncwire.HintFinAcked == 0 {
+			t.Errorf("told %+v", m)
 		}
 		b.sumsHold(t)
 	})

@@ -23,6 +23,7 @@ type peer struct {
 	salt   uint32
 	nonce  [16]byte
 	proven bool // the peer believes our salt
+	untold bool // another configuration is in force than the last HELLO said that was answered
 	out    [syncwire.NumLanes]outLane
 	mtu    pathMTU
 
@@ -79,7 +80,7 @@ func (p *peer) queue(shard int, a *Action) {
 		l.begin(a.Lane, p.mtu.size, p.y.epoch, p.y.sent())
 		switch l.builder.Message(&a.Msg) {
 		case syncwire.Added:
-			r := sentRef{ref: a.Ref, seq: a.Seq, shard: uint16(shard)}
+			r := sentRef{ref: a.Ref, seq: a.Seq, shard: uint16(shard)} // of an ACK: the record that it is about
 			if a.Msg.Kind == syncwire.KindQuery || a.Msg.Kind == syncwire.KindAnswer {
 				r.ref = Ref{} // never sent again
 			}
@@ -143,10 +144,10 @@ func (p *peer) tick() {
 		return
 	}
 	now := p.y.now
-	if (!p.proven || p.theirs == 0) && now >= p.hello {
+	if (!p.proven || p.theirs == 0 || p.untold) && now >= p.hello {
 		p.hello = now + p.wait
 		p.wait = min(p.wait*2, helloMax)
-		p.say(nil)
+		p.say(nil, false)
 	}
 	if silent := now-p.heard > silence; silent != p.suspected {
 		p.suspected = silent

@@ -21,7 +21,7 @@ func (p *peer) sendProbe() {
 	r.seq++
 	r.at[r.seq%64] = y.now
 	w := syncwire.Probe{
-		Seq: r.seq, EchoSeq: r.theirs, State: y.state, Wall: uint64(y.now), Collected: y.tombWord(),
+		Seq: r.seq, EchoSeq: r.theirs, State: y.state, Wall: uint64(y.now), Tombs: y.tombWord(),
 	}
 	if r.theirs != 0 {
 		w.EchoHold = uint32(min(y.now-r.theirT, math.MaxUint32))
@@ -57,8 +57,9 @@ func (y *Sync) tombWord() uint64 {
 	return half(stable)<<32 | half(floor)
 }
 
-// floorSlack is taken off a peer's word about its oldest tombstone, for the way that the word took.
-const floorSlack = 1_000
+// wordSlack is taken off a peer's word about its tombstones, for the way that the word took and the drift of both clocks: one that
+// came by a fast way seems older than the peer's own word of it.
+const wordSlack = 1_000
 
 func (p *peer) probed(w *syncwire.Probe, sent uint64) {
 	y, r := p.y, &p.probe
@@ -90,9 +91,9 @@ func (p *peer) probed(w *syncwire.Probe, sent uint64) {
 	if p.proven {
 		p.confirmed(w.Lane[syncwire.LaneLive].Contiguous)
 	}
-	if w.Collected != 0 {
-		at := p.age.local(sent)
-		stable, floor := at-int64(w.Collected>>32-1), at-int64(w.Collected&math.MaxUint32-1)-floorSlack
+	if w.Tombs != 0 {
+		at := p.age.local(sent) - wordSlack
+		stable, floor := at-int64(w.Tombs>>32-1), at-int64(w.Tombs&math.MaxUint32-1)
 		y.each(&Delivery{Kind: DeliverWatermarks, From: p.node, At: stable, Floor: floor})
 	}
 }

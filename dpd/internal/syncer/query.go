@@ -12,6 +12,10 @@ const (
 	askAgain    = 7    // milliseconds until those who have not answered are asked again
 	pendingMax  = 256  // queries that are asked again at a time
 	negativeFor = 1000 // milliseconds
+
+	// What one member is answered: as much as many workers of it may ask, repetitions included.
+	answerRate  = 50_000 // a second
+	answerBurst = 10_000
 )
 
 // query is a tuple that missed. Direct-mapped by the cluster hash; a collision forgets the older.
@@ -161,8 +165,11 @@ func (s *Shard) wake(x *flow.Session) (waited bool) {
 
 // asked answers a QUERY from what is held, whoever owns it.
 func (s *Shard) asked(m *member, msg *syncwire.Message) {
+	if !m.answers.take(s.now) {
+		s.Count[AnswerLimited]++
+		return
+	}
 	k := flow.Key(msg.Rec.Orig)
-	a := Action{}
 	h, _, ok := s.store.Find(&k)
 	if ok {
 		s.store.Load(h, &s.cur)
@@ -179,9 +186,9 @@ func (s *Shard) asked(m *member, msg *syncwire.Message) {
 		return
 	}
 	s.seq++
-	a = Action{Kind: ActSend, To: m.node.ID, Lane: syncwire.LaneLive, Seq: s.seq}
+	a := s.emit(ActSend)
+	a.To, a.Lane, a.Seq = m.node.ID, syncwire.LaneLive, s.seq
 	a.Msg = syncwire.Message{Kind: syncwire.KindAnswer, ID: msg.ID, Rec: syncwire.Record{Orig: msg.Rec.Orig, Bucket: msg.Rec.Bucket}}
-	*s.emit(ActSend) = a
 	s.Count[QueryUnknown]++
 }
 

@@ -117,10 +117,56 @@ func TestUDPMiss(t *testing.T) {
 	}
 	b.now += 10_000
 	b.calmView()
+	b.RouteChanged(b.now)
+	if got := b.Miss(b.now, &r, 0x10); got != syncer.MissWait {
+		t.Errorf("after a route change verdict %d, want to ask", got)
+	}
+	b.now += 10_000
+	b.calmView()
 	b.PeerDesync(b.now, nodeID(2))
 	if got := b.Miss(b.now, &r, 0x10); got != syncer.MissWait {
 		t.Errorf("during a repair verdict %d, want to ask", got)
 	}
+}
+
+func TestQuestionsAndAnswersAreLimited(t *testing.T) {
+	s := session(1, 2, 5, 100<<16, 2, 1, 2)
+	t.Run("a member is answered so many questions a second, another one all the same", func(t *testing.T) {
+		b := newBench(t, 0)
+		ask := func(from uint32) bool {
+			b.Receive(b.now, nodeID(from), &syncwire.Message{Kind: syncwire.KindQuery, ID: 9, Rec: syncwire.Record{Orig: syncwire.Key(s.Orig), Bucket: 0x10}})
+			return len(b.sends()) == 1
+		}
+		n := 0
+		for range 100_000 {
+			if ask(2) {
+				n++
+			}
+		}
+		if n != 10_000 || b.Count[syncer.AnswerLimited] != 90_000 {
+			t.Errorf("%d answers in one burst, %d counted as limited", n, b.Count[syncer.AnswerLimited])
+		}
+		if !ask(3) {
+			t.Error("the other member pays for it")
+		}
+		if b.now += 1; !ask(2) {
+			t.Error("not answered a millisecond later")
+		}
+	})
+	t.Run("a HINT for what is not here asks no more than packets may", func(t *testing.T) {
+		b := newBench(t, 0)
+		n := 0
+		for range 5_000 {
+			b.Receive(b.now, nodeID(2), &syncwire.Message{Kind: syncwire.KindHint, Rec: record(s)})
+			n += len(b.sends())
+		}
+		if n != 1_000 || b.Count[syncer.QuerySent] != 1_000 || b.Count[syncer.QueryLimited] != 4_000 {
+			t.Errorf("%d questions in one burst, counted %d and %d limited", n, b.Count[syncer.QuerySent], b.Count[syncer.QueryLimited])
+		}
+		if b.Miss(b.now, &s.Orig, 0x10) != syncer.MissDrop {
+			t.Error("the bucket is another one")
+		}
+	})
 }
 
 func TestAnswers(t *testing.T) {

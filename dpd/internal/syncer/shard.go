@@ -57,6 +57,8 @@ type Shard struct {
 	asking  int64 // until then some query or negative answer may be in force
 
 	tombs   tombQueue
+	graves  []grave
+	claims  claims
 	sweep   job // adoption
 	retry   int64
 	nacks   tokens
@@ -71,7 +73,7 @@ type Shard struct {
 func New(cfg Config, store Store, ports Ports) *Shard {
 	s := &Shard{
 		store: store, ports: ports, self: cfg.Self, off_: cfg.Off,
-		attend: make([]attention, attendSize), queries: make([]query, querySize),
+		attend: make([]attention, attendSize), queries: make([]query, querySize), graves: make([]grave, 1<<gravesBits),
 		nacks: tokens{rate: 20000, burst: 4000}, asks: tokens{rate: 5000, burst: 1000}, rebirth: tokens{rate: 2000, burst: 500},
 		out:   make([]Action, 0, 64),
 		ready: []uint32{cfg.Self.ID},
@@ -120,6 +122,7 @@ func (s *Shard) Create(now int64, x *flow.Session) (flow.Handle, error) {
 			return 0, flow.ErrReplyTaken
 		}
 		floor = max(floor, s.cur.Birth)
+		s.remember(rh, &s.cur)
 		s.drop(rh, &s.cur)
 		clash = clash && rh != oh
 	}
@@ -196,15 +199,17 @@ func (s *Shard) claim(h flow.Handle, x *flow.Session) {
 	if s.off(OneClock) {
 		x.Birth = s.clock.next(s.now, x.Birth)
 	}
+	former := x.Owner
 	x.Term++
 	x.Owner, x.Ver = s.self, 2
 	s.update(h, x)
 	s.account(x, +1)
+	a := s.send(AllNodes, syncwire.LaneLive, kindOf(x), h, x)
 	if x.Flags&flow.Tomb != 0 {
-		s.bury(h, x, s.tell(h, x))
-		return
+		s.bury(h, x, a.Seq)
+	} else if former.ID == s.self.ID && former != s.self {
+		s.await(a, x)
 	}
-	s.tell(h, x)
 }
 
 // Keep is the answer to Expired: look at the record again after that many milliseconds; 0: it is gone or was changed.
@@ -299,22 +304,28 @@ func (s *Shard) forget(h flow.Handle, x *flow.Session) {
 	}
 }
 
-// Resend sends the present state of what a lost datagram spoke of to one node; seq is the lost message's.
+// Resend sends the present state of what a lost datagram spoke of to one node, or its end; seq is the lost message's.
 func (s *Shard) Resend(now int64, to flow.Node, seq uint64, ref Ref) {
 	s.time(now)
 	m := s.member(to)
 	if m == nil {
 		return
 	}
-	s.store.Load(ref.Handle, &s.cur)
-	if s.cur.Birth == 0 {
-		// Collected or displaced since; a digest tells whether the peer still holds it.
-		s.Count[ResendGone]++
-		m.repair = true
-		m.lostAll(s.seq)
-		return
+	h := ref.Handle
+	if s.store.Load(h, &s.cur); s.cur.Birth != ref.Birth {
+		var ok bool
+		if h, ok = s.remembered(ref); !ok {
+			// A digest tells whether the peer still holds it.
+			s.Count[ResendGone]++
+			s.mend(m)
+			m.lostAll(s.seq)
+			return
+		}
 	}
-	a := s.send(to.ID, syncwire.LaneLive, kindOf(&s.cur), ref.Handle, &s.cur)
+	a := s.send(to.ID, syncwire.LaneLive, kindOf(&s.cur), h, &s.cur)
+	if s.awaits(m, &s.cur) {
+		a.Msg.Rec.Flags |= syncwire.FlagAck
+	}
 	m.moved(seq, a.Seq)
 	s.Count[Resent]++
 }

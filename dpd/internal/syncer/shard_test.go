@@ -2,6 +2,7 @@ package syncer_test
 
 import (
 	"errors"
+	"fmt"
 	"net/netip"
 	"testing"
 
@@ -31,10 +32,15 @@ func view(epoch uint64, ids ...uint32) *syncer.View {
 	return v
 }
 
-func newBench(t *testing.T, off syncer.Rules) *bench {
-	b := &bench{t: t, now: t0, store: newStore(), ports: &portLog{mine: map[string]bool{"10.9.1.1": true}}}
-	b.Shard = syncer.New(syncer.Config{Self: nodeID(1), DigestKey: [16]byte{1}, Owns: func(flow.Bucket) bool { return true }, Off: off}, b.store, b.ports)
-	b.SetView(b.now, view(1, 1, 2, 3))
+func newBench(t *testing.T, off syncer.Rules) *bench { return newBenchOf(t, 1, off) }
+
+// newBenchOf is the Shard of a node of that view, which holds the block of its id.
+func newBenchOf(t *testing.T, id uint32, off syncer.Rules) *bench {
+	b := &bench{t: t, now: t0, store: newStore(), ports: &portLog{mine: map[string]bool{fmt.Sprintf("10.9.%d.1", id): true}}}
+	b.Shard = syncer.New(syncer.Config{Self: nodeID(id), DigestKey: [16]byte{1, 8: 2}, Owns: func(flow.Bucket) bool { return true }, Off: off}, b.store, b.ports)
+	v := view(1, 1, 2, 3)
+	v.Self = nodeID(id)
+	b.SetView(b.now, v)
 	b.Tick(b.now, 100)
 	b.now += 20_000 // past the time in which UDP asks first
 	b.Tick(b.now, 100)

@@ -44,8 +44,8 @@ const readyShare = 70
 // announceWithin is how long, in milliseconds, a joining node waits for a member to announce its stock.
 const announceWithin = 10_000
 
-// Ready says whether a joining node has enough: every link stands, every member announced its stock, and 70 %
-// of the sum is here. A member that announced nothing for 10 s is left out; its status shows that. Complete says that every
+// Ready says whether a joining node has enough: every link stands, every member announced its stock, 70 % of the sum is here, and
+// if the node was another life before, members have what it claimed of that. A member that announced nothing for 10 s is left out; its status shows that. Complete says that every
 // one of them sent all of it. With no other member both are true.
 func (y *Sync) Ready() (ready, complete bool) {
 	var expected, received uint64
@@ -69,5 +69,5 @@ func (y *Sync) Ready() (ready, complete bool) {
 		received += p.here()
 		complete = complete && p.whole()
 	}
-	return received*100 >= expected*readyShare, complete
+	return received*100 >= expected*readyShare && !y.claims, complete
 }

@@ -12,6 +12,7 @@ type stock struct {
 	announced  uint64
 	records    uint64
 	tombs      uint64
+	sum        uint64
 	sayBegin   bool
 	sayEnd     int // how often still
 	// incoming
@@ -19,6 +20,9 @@ type stock struct {
 	isBegun, isEnded     bool
 	expected, in, before uint64
 	mark                 uint64 // in at the last end
+	// The sums of the records that came: all, until the last bulk was compared, and the one that its end said, 0 if it said none.
+	sumIn, sumBefore, sumSaid uint64
+	compared                  bool
 	// surveyed: a PROBE came after the end, so that what was sent and did not come shows as holes of the lane.
 	surveyed bool
 }
@@ -35,7 +39,7 @@ func (p *peer) shardBulk(shard int, a *Action) {
 			s.snapshot++
 			clear(s.begin)
 			clear(s.end)
-			s.nBegin, s.nEnd, s.announced, s.records, s.tombs, s.sayBegin, s.sayEnd = 0, 0, 0, 0, 0, false, 0
+			s.nBegin, s.nEnd, s.announced, s.records, s.tombs, s.sum, s.sayBegin, s.sayEnd = 0, 0, 0, 0, 0, 0, false, 0
 		}
 		s.begin[shard] = true
 		s.nBegin++
@@ -53,6 +57,7 @@ func (p *peer) shardBulk(shard int, a *Action) {
 	s.nEnd++
 	s.records += a.Records
 	s.tombs += a.Tombstones
+	s.sum += a.Sum
 	if s.nEnd == len(s.end) {
 		p.flush(syncwire.LaneBulk)
 		s.sayEnd = endRepeats
@@ -68,7 +73,7 @@ func (s *stock) repeat(p *peer) {
 		if s.sayEnd--; s.sayEnd == 0 {
 			s.sayBegin = false
 		}
-		b := syncwire.Bulk{Snapshot: s.snapshot, Records: s.records, Tombstones: s.tombs, Orphans: true}
+		b := syncwire.Bulk{Snapshot: s.snapshot, Records: s.records, Tombstones: s.tombs, Digest: s.sum, Orphans: true}
 		p.control(func(w *syncwire.Builder) syncwire.Outcome { return w.Bulk(&b, true) })
 	case s.sayBegin:
 		b := syncwire.Bulk{Snapshot: s.snapshot, Records: s.announced, Orphans: true}
@@ -94,6 +99,7 @@ func (s *stock) ended(b *syncwire.Bulk) {
 		s.begun(b)
 	}
 	s.isEnded, s.mark = true, s.in
+	s.sumSaid, s.compared = b.Digest, false
 	s.expected = b.Records + b.Tombstones
 }
 
@@ -111,4 +117,20 @@ func (p *peer) here() uint64 {
 // believed was dropped, and until a PROBE names how far the lane goes nobody misses it.
 func (p *peer) whole() bool {
 	return p.stock.isEnded && p.stock.surveyed && len(p.in[syncwire.LaneBulk].holes) == 0
+}
+
+// compare looks, once all of a bulk is here or given up, whether what came is what was sent. What was lost on the way and sent again
+// came by another lane, so it counts as a difference too; a repair finds that there is none.
+func (p *peer) compare() {
+	s := &p.stock
+	if s.compared || !p.whole() {
+		return
+	}
+	s.compared = true
+	got := s.sumIn - s.sumBefore
+	s.sumBefore = s.sumIn
+	if s.sumSaid != 0 && got != s.sumSaid {
+		p.y.Count[SyncBulkDiffers]++
+		p.y.each(&Delivery{Kind: DeliverDesync, From: p.node})
+	}
 }

@@ -17,13 +17,16 @@ type tomb struct {
 	seq   uint64 // of the message that told all; 0: it came from elsewhere
 	h     flow.Handle
 	term  uint32
+	soft  bool // when it was queued; a CLOSE of an aged session is queued anew
 }
 
 // tombQueue holds tombstones by what they wait for.
 type tombQueue struct {
 	young ring[tomb] // for tombMin, by age
 	slow  ring[tomb] // for a word of members or an equal digest
-	last  ring[tomb] // for all other members: this node holds the block. at is when the others were free to collect.
+	// last is for all other members: this node holds the block. at is when the others were free to collect. The aged ones wait
+	// apart, since a degraded member holds up those alone.
+	last [2]ring[tomb]
 
 	slowMin, passMin int64 // lower bound of at in slow, and of the pass under way
 	passLeft         int
@@ -57,11 +60,13 @@ func (r *ring[T]) pop() T {
 }
 
 // Tombs is how many tombstones wait for collection.
-func (s *Shard) Tombs() int { return s.tombs.young.n + s.tombs.slow.n + s.tombs.last.n }
+func (s *Shard) Tombs() int {
+	return s.tombs.young.n + s.tombs.slow.n + s.tombs.last[0].n + s.tombs.last[1].n
+}
 
 // bury queues the tombstone at h. seq is that of the message that told all, 0 if it came from elsewhere.
 func (s *Shard) bury(h flow.Handle, x *flow.Session, seq uint64) {
-	s.tombs.young.push(tomb{birth: x.Birth, at: s.now, seq: seq, h: h, term: x.Term})
+	s.tombs.young.push(tomb{birth: x.Birth, at: s.now, seq: seq, h: h, term: x.Term, soft: x.Flags&flow.SoftTomb != 0})
 }
 
 // collect removes tombstones whose life nobody can bring back.
@@ -90,6 +95,9 @@ func (s *Shard) collect() {
 		q.told = s.now + tombWord
 		a := s.emit(ActTombs)
 		a.StableAt, a.FloorAt = s.stableAt(), s.floorAt()
+		if s.Claimed(s.now) {
+			a.Claimed = s.self
+		}
 	}
 }
 
@@ -125,31 +133,44 @@ func (s *Shard) collectSlow() {
 }
 
 func (s *Shard) collectLast() {
-	q := &s.tombs
-	for range min(q.last.n, tombBurst) {
-		t := q.last.buf[q.last.head]
+	for i := range s.tombs.last {
+		s.collectLastOf(&s.tombs.last[i])
+	}
+}
+
+func (s *Shard) collectLastOf(q *ring[tomb]) {
+	for range min(q.n, tombBurst) {
+		t := q.buf[q.head]
 		for _, m := range s.members {
-			if m.floor <= t.at && !m.degraded {
+			if m.floor <= t.at && !t.skips(m) {
 				return
 			}
 		}
-		q.last.pop()
+		q.pop()
 		if x := s.tombOf(&t); x != nil {
-			s.Count[Collected]++
-			s.forget(t.h, x)
+			s.collected(t.h, x)
 		}
 	}
 }
+
+// skips says whether a tombstone does not wait for a member: it may be cut off for long, and of a closed session it can at worst
+// bring back what then ages.
+func (t *tomb) skips(m *member) bool { return m.degraded && !t.soft }
 
 // mayCollect removes a tombstone; the holder of its block waits for the others.
 func (s *Shard) mayCollect(t *tomb, x *flow.Session) {
 	if s.ports.Holds(&x.Reply) && len(s.members) > 0 && !s.off(CollectByTime) {
 		t.at = s.now
-		s.tombs.last.push(*t)
+		s.tombs.last[b2i(t.soft)].push(*t)
 		return
 	}
+	s.collected(t.h, x)
+}
+
+func (s *Shard) collected(h flow.Handle, x *flow.Session) {
 	s.Count[Collected]++
-	s.forget(t.h, x)
+	s.remember(h, x)
+	s.forget(h, x)
 }
 
 // tombOf loads the record of a queued tombstone, nil when it is another by now.
@@ -169,10 +190,10 @@ func (s *Shard) everyoneHas(t *tomb, x *flow.Session) bool {
 	}
 	if t.seq == 0 || x.Owner != s.self {
 		m := s.member(x.Owner)
-		return m != nil && m.stable >= t.at
+		return m != nil && m.stable > t.at
 	}
 	for _, m := range s.members {
-		if !m.has(t.seq) && !(m.degraded && x.Flags&flow.HardTomb != 0) {
+		if !m.has(t.seq) && !t.skips(m) {
 			return false
 		}
 	}
@@ -186,7 +207,7 @@ func (s *Shard) nobodyLives(t *tomb, x *flow.Session) bool {
 	}
 	leaf := leafOf(x, s.hash(&x.Orig))
 	for _, m := range s.members {
-		if m.equalAt[leaf] <= t.at+tombLate && !(m.degraded && x.Flags&flow.HardTomb != 0) {
+		if m.equalAt[leaf] <= t.at+tombLate && !t.skips(m) {
 			return false
 		}
 	}
@@ -209,7 +230,7 @@ func (s *Shard) stableAt() int64 {
 			continue
 		}
 		for _, m := range s.members {
-			if !m.has(t.seq) && !m.degraded {
+			if !m.has(t.seq) && !t.skips(m) {
 				return min(at, t.at)
 			}
 		}
@@ -228,4 +249,11 @@ func (s *Shard) floorAt() int64 {
 		at = min(at, q.slowMin)
 	}
 	return at
+}
+
+func b2i(b bool) int {
+	if b {
+		return 1
+	}
+	return 0
 }

@@ -153,11 +153,11 @@ func TestTombstonesAreCollected(t *testing.T) {
 		s := session(1, 2, 5, 100<<16, 2, 1, 2)
 		s.Flags = flow.HardTomb
 		b.hear(2, syncwire.KindClose, s)
-		b.Watermarks(nodeID(2), b.now-1, 0)
+		b.Watermarks(nodeID(2), b.now, 0)
 		if !b.after(30_000, s) {
 			t.Fatal("collected on a word about earlier ones")
 		}
-		b.Watermarks(nodeID(2), b.now, 0)
+		b.Watermarks(nodeID(2), b.now-29_999, 0)
 		if b.after(1_000, s) {
 			t.Error("not collected")
 		}
@@ -180,6 +180,92 @@ func TestTombstonesAreCollected(t *testing.T) {
 			t.Errorf("%d tombstones are waiting", b.Tombs())
 		}
 	})
+}
+
+// A replica goes by the owner's word that every member has what it ended, so that word must wait for a degraded member as the
+// owner itself does: not for a CLOSE, but for an AGE.
+func TestTheOwnersWordOfItsTombstonesWaitsForADegradedMemberIfTheyAged(t *testing.T) {
+	for _, age := range []bool{false, true} {
+		owner, replica := newBenchOf(t, 1, 0), newBenchOf(t, 2, 0)
+		s := session(1, 3, 5, 100<<16, 1, 1, 2)
+		for i, b := range []*bench{owner, replica} {
+			v := view(2, 1, 2, 3)
+			v.Self, v.Members[2].Degraded = nodeID(uint32(i+1)), true
+			b.SetView(b.now, v)
+			if _, err := b.store.Insert(&s); err != nil {
+				t.Fatal(err)
+			}
+			b.Recount()
+		}
+		if h := owner.handle(s); age {
+			owner.Expired(owner.now, h)
+		} else {
+			owner.Delete(owner.now, h)
+		}
+		m := owner.sends()
+		replica.Receive(replica.now, nodeID(1), &m[0].Msg)
+		owner.Confirmed(nodeID(2), m[0].Seq) // and node 3 has not said a word
+		for range 80 {
+			for _, b := range []*bench{owner, replica} {
+				b.now += 250
+				b.Tick(b.now, 100)
+			}
+			for _, a := range owner.Actions() {
+				if a.Kind == syncer.ActTombs {
+					replica.Watermarks(nodeID(1), a.StableAt, a.FloorAt)
+				}
+			}
+			owner.Done()
+			replica.Done()
+		}
+		for i, b := range []*bench{owner, replica} {
+			if got := b.held(s).Birth != 0; got != age {
+				t.Errorf("aged %v: on node %d after 20 s: %v", age, i+1, got)
+			}
+		}
+		if !age {
+			continue
+		}
+		owner.Confirmed(nodeID(3), m[0].Seq)
+		if owner.after(1_000, s) {
+			t.Error("not collected when the degraded member has it")
+		}
+	}
+}
+
+func TestTheHolderOfABlockWaitsForADegradedMemberToForgetWhatAged(t *testing.T) {
+	for _, age := range []bool{false, true} {
+		b := newBench(t, 0)
+		v := view(2, 1, 2, 3)
+		v.Members[2].Degraded = true
+		b.SetView(b.now, v)
+		s := session(1, 1, 5, 100<<16, 1, 1, 2)
+		other := session(2, 1, 6, 101<<16, 1, 1, 2) // closed behind it: must not wait for it
+		h, _ := b.store.Insert(&s)
+		g, _ := b.store.Insert(&other)
+		b.Recount()
+		if age {
+			b.Expired(b.now, h)
+		} else {
+			b.Delete(b.now, h)
+		}
+		b.Delete(b.now, g)
+		m := b.sends()
+		b.Confirmed(nodeID(2), m[1].Seq)
+		b.Confirmed(nodeID(3), m[1].Seq)
+		b.after(11_000, s)
+		b.Watermarks(nodeID(2), 0, b.now)
+		if got := b.after(1_000, s); got != age {
+			t.Errorf("aged %v: still there: %v", age, got)
+		}
+		if b.held(other).Birth != 0 {
+			t.Errorf("aged %v: the closed one waits as well", age)
+		}
+		b.Watermarks(nodeID(3), 0, b.now)
+		if b.after(1_000, s) || len(b.ports.freed_) != 2 {
+			t.Errorf("aged %v: not collected in the end", age)
+		}
+	}
 }
 
 // What several tombstones wait for does not mix: the ones that may go do, in whatever order they may.

@@ -89,8 +89,5 @@ func (o *Opener) cipher(id uint16) cipher.AEAD {
 	return a
 }
 
-// Highest is the highest counter that was opened; 0 before the first.
-func (o *Opener) Highest() uint64 { return o.window.top }
-
 // Link that the opener was made for.
 func (o *Opener) Link() Link { return o.link }

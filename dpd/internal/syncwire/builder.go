@@ -71,14 +71,8 @@ func (b *Builder) Reset(buf []byte, lane Lane, view, sent uint64) {
 	closeTLV(w, HeaderLen)
 }
 
-// Empty says whether nothing was added since Reset.
-func (b *Builder) Empty() bool { return len(b.body) == 0 }
-
 // Room is the number of bytes that are left.
 func (b *Builder) Room() int { return max(0, b.room-len(b.body)-len(b.dict)) }
-
-// Lane of the datagram.
-func (b *Builder) Lane() Lane { return b.lane }
 
 // Finish ends the datagram: header bytes (zero, the sealer's to fill) and TLVs. The tag goes behind them, into the same
 // buffer. The builder is full until the next Reset.

@@ -35,6 +35,7 @@
 // read whatever its bit. A body of one value may grow at its end: what a receiver doesn't know behind the fields that it
 // knows is skipped. Dictionary entries grow the same way, and entries of unknown tags are skipped. A record grows by its extension
 // bytes. Reserved bits must be 0. Flags of a record that a receiver doesn't know it keeps and ignores. Major versions don't mix.
+// Minor 1 added the flag that asks for an ACK and the digest of BULK_END.
 //
 // Kinds (C: sent as critical; *: may stand once; +: the body repeats until the TLV ends):
 //
@@ -113,14 +114,26 @@
 //	HINT          key u8…, direction<<7 | what u8 (1 SYN-ACK, 2 handshake ACK, 4 FIN, 8 FIN acknowledged, 16 RST, 32 activity; bit 6 is 0),
 //	              bucket u8, birth u64, idle u16, [with FIN: sequence number after it u32]
 //	ACK           cluster hash of the original key u64, birth u64, owner inc u64, owner id u32, bucket u8, term var, ver var
+//	              the answer to a SESSION whose flags have bit 15, once that version or a later one is held: it names what is held.
+//	              Who doesn't know the bit ignores it and never answers
 //	QUERY         id u64, bucket u8, key of the packet that missed
 //	ANSWER        id u64, found u8 (1: a record follows; 0: bucket u8, key as asked)
-//	DIGEST        round u32, bucket u8, 4 sums u64: leaf = bucket*4 + 2 bits of the cluster hash
-//	HELLO, HELLO_ACK  nonce 16 B, echo 16 B, config digest u64, features u64, least major u8, greatest major u8, minor u8, MTU u16
+//	DIGEST        round u32, bucket u8, 4 sums u64: leaf = bucket*4 + 2 bits of the cluster hash. The round is a number that rises
+//	              with each round of the worker that sends it, not the datagram's counter: a sum is made before the datagram that it
+//	              travels in. It names what DIGEST_LIST lists; order is not read from it, since the seal lets no datagram count
+//	              twice, and how long ago a sum may have been made is bounded by the age of datagrams (5 s)
+//	HELLO, HELLO_ACK  nonce 16 B, echo 16 B, config digest u64, features u64 (none defined: 0), least major u8, greatest major u8,
+//	              minor u8, MTU u16
 //	PROBE         seq u32, echoed seq u32, held for u32 ms, state u8 (1 ready, 2 degraded, 4 desync, 8 draining), wall clock u64 unix ms,
-//	              tombstones collected u64, per lane: salt u32, highest sent u64, highest contiguous received u64
+//	              tombstones u64, per lane: salt u32, highest sent u64, highest contiguous received u64
+//	              tombstones: upper 32 bits the age in ms, plus one, of the moment before which every tombstone that the sender
+//	              made is on every member; lower 32 bits the age, plus one, of the oldest tombstone that it holds, those apart
+//	              that wait for all others to be gone; 0: not known
 //	GAP           salt u32, lane u8, count u8 (at most 16), per range: from u64, to u64, both included
-//	BULK_BEGIN, BULK_END  snapshot u64, records u64, tombstones u64, digest u64, orphans included u8
+//	BULK_BEGIN, BULK_END  snapshot u64, records u64, tombstones u64, digest u64, orphans included u8. The digest is a sum over the
+//	              SESSION records of the bulk, 0 if it isn't said: BULK_BEGIN can't know it. With m(a, b) = both halves of a*b
+//	              xored and h(key) the cluster hash under the key 0xd1b54a32d192ed03, 0x8cb92ba72f3d8dd7, a record's part is
+//	              m(m(m(birth, h(original)|1) ^ h(reply), term<<32 ^ ver ^ 0x9e6c63d0876a9a47) ^ owner inc, owner id ^ 0xd1b54a32d192ed03)
 //	LADDR_USE     family u8, prefix length u8, address, holder inc u64, holder id u32, records u32, tombstones u32, fenced for u32 ms
 //	FENCED        fenced inc u64, by inc u64 (0: by removal), view u64, echo 16 B
 //	PAD           anything

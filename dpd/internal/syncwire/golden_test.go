@@ -149,6 +149,10 @@ var goldenRows = []goldenRow{
 		"09 2000 0102030405060708 0500000000000000 0600000000000000 07000000 0a ac02 09",
 	},
 	{
+		"a session that asks to be acknowledged", LaneLive, messageRow(Message{Kind: KindSession, Rec: with(record4(), func(r *Record) { r.Flags |= FlagAck })}),
+		"96 2a00" + strings.Replace(dict4, "01 01 03 0000", "01 01 03 0080", 1) + "84 1100" + record4Hex,
+	},
+	{
 		"a query", LaneLive, messageRow(Message{Kind: KindQuery, ID: 1, Rec: Record{Orig: record4().Orig, Bucket: 2}}),
 		"10 1700 0100000000000000 02" + key4Hex,
 	},
@@ -181,7 +185,7 @@ var goldenRows = []goldenRow{
 		"a probe", LaneControl,
 		func(b *Builder) Outcome {
 			return b.Probe(&Probe{
-				Seq: 1, EchoSeq: 2, EchoHold: 3, State: ProbeReady | ProbeDraining, Wall: 5, Collected: 6,
+				Seq: 1, EchoSeq: 2, EchoHold: 3, State: ProbeReady | ProbeDraining, Wall: 5, Tombs: 6,
 				Lane: [NumLanes]LaneMark{{7, 8, 9}, {10, 11, 12}, {13, 14, 15}},
 			})
 		},
@@ -218,6 +222,25 @@ var goldenRows = []goldenRow{
 		"a fencing", LaneControl, func(b *Builder) Outcome { return b.Fenced(&Fenced{Inc: 1, ByInc: 2, View: 3, Echo: bytes16(0)}) },
 		"94 2800 0100000000000000 0200000000000000 0300000000000000 000102030405060708090a0b0c0d0e0f",
 	},
+}
+
+func TestTheLengthsOfGreetingsAndFencings(t *testing.T) {
+	b := NewBuilder(selfInc, selfID)
+	for _, row := range []struct {
+		name  string
+		build func() Outcome
+		want  int
+	}{
+		{"HELLO", func() Outcome { return b.Hello(&Hello{}, false) }, HelloLen},
+		{"HELLO_ACK", func() Outcome { return b.Hello(&Hello{}, true) }, HelloLen},
+		{"FENCED", func() Outcome { return b.Fenced(&Fenced{}) }, FencedLen},
+	} {
+		b.Reset(make([]byte, MinMTU), LaneControl, 2, 3)
+		row.build()
+		if got := len(b.Finish()) + TagLen; got != row.want {
+			t.Errorf("%s: %d bytes, want %d", row.name, got, row.want)
+		}
+	}
 }
 
 func TestGolden(t *testing.T) {

@@ -11,10 +11,15 @@ const (
 	Magic uint16 = 'h' | 'f'<<8
 	// Major is the version that must be equal, Minor the one that may differ.
 	Major uint8 = 1
-	Minor uint8 = 0
+	Minor uint8 = 1
 	// MinMTU and MaxDatagram bound the UDP payload: every body fits into the smallest, and nothing above the largest is read.
 	MinMTU      = 1200
 	MaxDatagram = 9000
+	// HelloLen and FencedLen are the lengths of datagrams with nothing but a HELLO or HELLO_ACK, or a FENCED: what asks for an
+	// answer has to be as long, or forged senders could make a node send more than they do.
+	HelloLen  = emptyLen + tlvHeaderLen + 16 + 16 + 8 + 8 + 3 + 2
+	FencedLen = emptyLen + tlvHeaderLen + 8 + 8 + 8 + 16
+	emptyLen  = HeaderLen + tlvHeaderLen + clockLen + TagLen
 )
 
 // Offsets of the header's fields.
@@ -66,7 +71,7 @@ func (h *Header) Put(b []byte) {
 func (h *Header) Read(datagram []byte) Reason {
 	*h = Header{}
 	switch {
-	case len(datagram) < HeaderLen+tlvHeaderLen+clockLen+TagLen:
+	case len(datagram) < emptyLen:
 		return Short
 	case len(datagram) > MaxDatagram:
 		return Long

@@ -39,6 +39,9 @@ type Record struct {
 	Bucket   uint8
 }
 
+// FlagAck in the Flags of a Record asks its receiver for an ACK. It is no flag of the session: who doesn't know it ignores it.
+const FlagAck uint16 = 1 << 15
+
 // HintFlags are what a HINT tells the owner about the packets that passed here.
 type HintFlags uint8
 
@@ -58,7 +61,7 @@ const (
 //	NACK_VERSION   Rec (of CLOSE too: both tuples name the birth, Flags and Bits say how it ended)
 //	DIGEST_LIST    Rec, Round: one record of a leaf that was listed in that round
 //	HINT           Rec.Orig, Rec.Birth, Rec.Bucket, Dir, Hint, Seq, Rec.Idle
-//	ACK            Hash (cluster hash of the original tuple), Rec.Birth, Rec.Term, Rec.OwnerInc, Rec.OwnerID, Rec.Ver, Rec.Bucket
+//	ACK            of the version held, to a record with FlagAck: Hash (cluster hash of the original tuple), Rec.Birth, Rec.Term, Rec.OwnerInc, Rec.OwnerID, Rec.Ver, Rec.Bucket
 //	QUERY          ID, Rec.Orig (the tuple of the packet that missed, of either direction), Rec.Bucket
 //	ANSWER         ID, Found; Rec if Found, else Rec.Orig (as asked) and Rec.Bucket
 type Message struct {
@@ -75,7 +78,7 @@ type Message struct {
 
 // DigestSums are the four leaf sums of one bucket as the sender holds them.
 type DigestSums struct {
-	Round  uint32 // the sender's round, rising
+	Round  uint32 // of the sender's worker that has the bucket, rising
 	Bucket uint8
 	Sums   [4]uint64 // additive over identity and version, by the two bits of the cluster hash
 }
@@ -85,9 +88,9 @@ type DigestSums struct {
 type Hello struct {
 	Nonce        [16]byte // of the sender, under the salt of this datagram's header
 	Echo         [16]byte // the receiver's nonce that this answers; zero in HELLO
-	ConfigDigest uint64   // of the configuration revision in force; differing ones interoperate
-	Features     uint64   // bits of optional abilities; unknown bits are ignored
-	MinMajor     uint8
+	ConfigDigest uint64   // of the configuration revision in force; differing ones interoperate. A HELLO on a standing link brings a new one.
+	Features     uint64   // bits of optional abilities; none are defined, unknown bits are ignored
+	MinMajor     uint8    // a peer whose range leaves out this side's Major is not linked
 	MaxMajor     uint8
 	Minor        uint8
 	MTU          uint16 // greatest datagram (UDP payload) that the sender takes
@@ -102,13 +105,16 @@ type LaneMark struct {
 
 // Probe goes out each 100 ms: liveness, round trip, clock offset, lane positions.
 type Probe struct {
-	Seq       uint32 // rising
-	EchoSeq   uint32 // the last Seq received from the peer; 0: none
-	EchoHold  uint32 // milliseconds between receiving that PROBE and sending this one
-	State     uint8  // bits of ProbeState
-	Wall      uint64 // unix milliseconds of the sender's wall clock
-	Collected uint64 // tombstones collected since start
-	Lane      [NumLanes]LaneMark
+	Seq      uint32 // rising
+	EchoSeq  uint32 // the last Seq received from the peer; 0: none
+	EchoHold uint32 // milliseconds between receiving that PROBE and sending this one
+	State    uint8  // bits of ProbeState
+	Wall     uint64 // unix milliseconds of the sender's wall clock
+	// Tombs is what the receiver's tombstones wait for, as two ages in milliseconds, each plus one: upper half, of the moment before
+	// which every tombstone that the sender made is on every member; lower half, of the oldest tombstone that it holds and that
+	// does not wait for all others to go. 0: not known yet, as before each worker has spoken.
+	Tombs uint64
+	Lane  [NumLanes]LaneMark
 }
 
 // ProbeState bits tell a peer how the sender is.
@@ -140,7 +146,7 @@ type Bulk struct {
 	Snapshot   uint64 // names the bulk; rising per sender
 	Records    uint64 // records with a mapping
 	Tombstones uint64
-	Digest     uint64 // additive, as DigestSums, over Records
+	Digest     uint64 // additive over identity and version of Records, see doc.go; 0: not said, as in BULK_BEGIN
 	Orphans    bool   // the records of the receiver's former incarnations are included
 }
 

@@ -37,7 +37,7 @@ func (w *Worker) surprise(i int, h flow.Handle, d flow.Direction, o conntrack.Ou
 	}
 	w.signal(h, o)
 	if o&others != 0 {
-		if w.shard.Packet(w.wall, h, facts(info, d, o)) == syncer.Drop {
+		if w.shard.Packet(w.wall, h, w.facts(info, d, o)) == syncer.Drop {
 			w.free(w.pkt[i], stat.DropClosed)
 			return false
 		}
@@ -88,32 +88,44 @@ func (w *Worker) synOnRecord(i int, h flow.Handle) bool {
 	return false
 }
 
-// facts are what the owner of a session must know of this packet.
-func facts(info *packet.Info, d flow.Direction, o conntrack.Outcome) syncer.Packet {
-	p := syncer.Packet{Dir: d, Alive: true}
+func (w *Worker) facts(info *packet.Info, d flow.Direction, o conntrack.Outcome) syncer.Packet {
 	if info.Class != packet.ClassTCP {
+		return Facts(nil, d, o)
+	}
+	seg := segment(info)
+	return Facts(&seg, d, o)
+}
+
+// Facts are what the owner of a session must know of a packet of direction d that Touch said o of. seg is nil for what is not
+// TCP. The simulator of session sync asks it too, so that no owner there learns what none would learn here.
+func Facts(seg *conntrack.Segment, d flow.Direction, o conntrack.Outcome) syncer.Packet {
+	p := syncer.Packet{Dir: d, Alive: true}
+	if seg == nil {
 		return p
 	}
 	const ctl = conntrack.SYN | conntrack.FIN | conntrack.RST
-	p.Alive = info.Flags&ctl == 0
+	p.Alive = seg.Flags&ctl == 0
 	believed := o&conntrack.Doubted == 0
 	switch {
-	case info.Flags&conntrack.RST != 0:
+	case seg.Flags&conntrack.RST != 0:
 		if believed {
 			p.Hint |= syncwire.HintRst
 		}
-	case info.Flags&conntrack.SYN != 0:
+	case seg.Flags&conntrack.SYN != 0:
 		if d == flow.Out {
 			p.Hint |= syncwire.HintSynAck
 		}
-	case info.Flags&conntrack.FIN != 0:
+	case seg.Flags&conntrack.FIN != 0:
 		if believed {
 			p.Hint |= syncwire.HintFin
-			p.Seq = info.Seq + uint32(info.PayloadLen) + 1
+			p.Seq = seg.Seq + seg.Payload + 1
 		}
 	}
 	if o&conntrack.HandshakeDone != 0 {
 		p.Hint |= syncwire.HintAck
+	}
+	if o&conntrack.FinAcked != 0 {
+		p.Hint |= syncwire.HintFinAcked
 	}
 	return p
 }

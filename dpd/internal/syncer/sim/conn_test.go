@@ -39,6 +39,7 @@ type conn struct {
 	waits   int64 // since when packets have not come through; 0: they do
 	step    int   // of closing
 	first   flow.Direction
+	think   int64 // milliseconds that an end takes to go on closing
 	retries int
 }
 
@@ -200,7 +201,11 @@ func (c *conn) progress(p packet) {
 		}
 		if p.dir == from && (c.step == 2 || p.seg.Flags&conntrack.FIN != 0) {
 			c.step, c.retries = c.step+1, 0
-			c.close()
+			if c.think == 0 {
+				c.close()
+			} else {
+				w.after(c.think, c.close)
+			}
 		}
 	case established, over:
 	}

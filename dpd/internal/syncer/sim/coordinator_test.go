@@ -102,7 +102,7 @@ func (c *coordinator) pause(n *node, ms int64) {
 	w := c.w
 	w.logf("node %d pauses for %d ms", n.id, ms)
 	n.paused = true
-	who, life := n.node(), n.life
+	who, life, inc := n.node(), n.life, n.inc
 	for _, o := range w.conns {
 		if w.chance(0.7) { // the others' packets are lost until it goes on
 			w.after(100+w.rng.Int64N(200), func() { o.reroute() })
@@ -122,6 +122,7 @@ func (c *coordinator) pause(n *node, ms int64) {
 		}
 		w.logf("node %d goes on, zombie %v", n.id, n.zombie)
 		n.paused = false
+		n.tick() // every thread notices the gap before anything else
 		for _, b := range n.backlog {
 			if n.alive && n.life == life {
 				n.datagram(b)
@@ -134,22 +135,56 @@ func (c *coordinator) pause(n *node, ms int64) {
 		}
 		// When all its peers were replaced meanwhile, only the coordinator is left to tell it.
 		w.after(3_000, func() {
-			if n.life == life {
+			if n.life == life && n.inc == inc {
 				c.fencedOut(n)
 			}
 		})
 	})
 }
 
-// fencedOut is a node that learned that it is over: its process ends and begins anew.
+// fencedOut is a node that learned that it is over: it goes on as another life with what it holds, or its process ends and begins
+// anew.
 func (c *coordinator) fencedOut(n *node) {
 	c.w.logf("node %d knows that it is fenced", n.id)
+	if c.w.opt.renews {
+		c.renew(n)
+		return
+	}
 	n.stop()
 	c.w.dropLost()
 	for _, o := range c.w.conns {
 		c.w.after(20, o.reroute)
 	}
 	c.w.after(200, func() { c.join(n) })
+}
+
+// renew makes a node another life of itself.
+func (c *coordinator) renew(n *node) {
+	w := c.w
+	former := n.node()
+	c.inc++
+	n.inc, n.zombie, n.admitted = c.inc, false, false
+	if n.block != 0 && c.lease[n.block] != former {
+		n.block = 0
+	}
+	if n.block != 0 {
+		c.lease[n.block] = n.node()
+	}
+	for _, s := range n.shards {
+		if err := s.table.SetSelf(n.node()); err != nil {
+			panic(err)
+		}
+	}
+	if i := c.index(n.id); i >= 0 {
+		c.members[i] = syncer.Member{Node: n.node()}
+	} else {
+		c.members = append(c.members, syncer.Member{Node: n.node()})
+	}
+	c.publish(200)
+	n.setView(&syncer.View{Epoch: c.epoch, Self: n.node(), Members: append([]syncer.Member(nil), c.members...)})
+	w.logf("node %d goes on as inc %d with block %d", n.id, n.inc, n.block)
+	life := n.life
+	w.after(400, func() { c.bulk(n, life, 0) })
 }
 
 // reroute moves sides that ran through a dead node.
@@ -197,7 +232,7 @@ func (c *coordinator) join(n *node) {
 // bulk asks the members for stock until the joiner is ready.
 func (c *coordinator) bulk(n *node, life, round int) {
 	w := c.w
-	if n.life != life {
+	if i := c.index(n.id); n.life != life || n.paused || i < 0 || c.members[i].Node != n.node() || n.admitted {
 		return
 	}
 	if ready, _ := n.sync.Ready(); ready && round > 0 {

@@ -25,6 +25,10 @@ var mutants = []struct {
 	{"one clock for birth and takeover", syncer.OneClock, "a takeover does not undo a CLOSE"},
 	{"tombstone collected by time alone", syncer.CollectByTime, "a tombstone waits for a member that hears nothing"},
 	{"query blind to soft tombstones", syncer.QueryBlindToSoft, "a query finds an aged session"},
+	{"unbounded clock skew", syncer.UnboundedSkew, "a clock that is an hour ahead does not take the others along"},
+	{"bulk of own records only", syncer.BulkOwnOnly, "a joiner gets what nobody owns with the stock"},
+	{"no fencing by a higher HELLO", syncer.NoFence, "a HELLO of a new life orphans what the former owned before a view says so"},
+	{"reply-only not on the wire", syncer.ReplyOnlyLocal, "a joiner knows a superseded session for one"},
 	{"the loser of a tuple is not told", syncer.SilentLoser, "a member that missed a CLOSE learns of it from digests"},
 	{"lost datagrams are not asked for", syncer.NoGap, "lost datagrams are sent again within 200 ms"},
 }
@@ -40,5 +44,15 @@ func TestEachMutantIsKilledByItsRun(t *testing.T) {
 			}
 			t.Errorf("survives %q", m.by)
 		})
+	}
+}
+
+func TestEveryRuleHasItsMutant(t *testing.T) {
+	var all syncer.Rules
+	for _, m := range mutants {
+		all |= m.off
+	}
+	if want := syncer.NoGap<<1 - 1; all != want { // NoGap is the last rule
+		t.Errorf("no mutant switches off rules %x", want&^all)
 	}
 }

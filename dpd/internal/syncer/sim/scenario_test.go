@@ -66,7 +66,7 @@ func (c *conn) talk(d flow.Direction, ms int64) {
 func (c *conn) finish(first flow.Direction) {
 	c.manual, c.first, c.phase, c.step, c.retries = false, first, closing, 0, 0
 	c.close()
-	c.w.run(50)
+	c.w.run(50 + 3*c.think)
 	if c.phase != over {
 		c.w.violate("conn %d did not close", c.id)
 	}
@@ -84,6 +84,16 @@ func (w *world) deafen(n int, yes bool) {
 			w.cut(int(o.id), n, yes)
 		}
 	}
+}
+
+// joined waits until a node is admitted.
+func (w *world) joined(n *node) {
+	for range 200 {
+		if w.run(50); n.admitted {
+			return
+		}
+	}
+	w.violate("node %d was not admitted", n.id)
 }
 
 func (w *world) settle(ms int64) {
@@ -173,9 +183,9 @@ var scenarios = map[string]scenario{
 			w.noneOf(c)
 		},
 	},
-	// A node that heard nothing for long brings a session that was closed meanwhile.
+	// A node that heard nothing for so long that nobody knows what it missed brings a session that was closed meanwhile.
 	"a tombstone waits for a member that hears nothing": {
-		options{nodes: 3, clients: 1, est: 120},
+		options{nodes: 3, clients: 1, est: 120, off: syncer.NoGap},
 		func(w *world) {
 			c := w.client(0, w.nodes[0], w.nodes[0]).quietly()
 			w.run(500)
@@ -186,6 +196,26 @@ var scenarios = map[string]scenario{
 			w.run(20_000)
 			w.calm()
 			w.noneOf(c)
+		},
+	},
+	// A member that is cut off for so long that the others don't wait for it brings a session that they closed and forgot.
+	"a CLOSE that all others forgot is told to who missed it": {
+		options{nodes: 3, clients: 1, est: 300},
+		func(w *world) {
+			c := w.client(0, w.nodes[0], w.nodes[0]).quietly()
+			w.run(500)
+			w.deafen(3, true)
+			w.coord.members[2].Degraded = true
+			w.coord.publish(0)
+			c.finish(flow.Out)
+			w.run(90_000)
+			for _, n := range w.nodes[:2] {
+				n.each(func(x *flow.Session) { w.violate("node %d has not forgotten %s", n.id, short(x.Orig, x.Reply)) })
+			}
+			w.deafen(3, false)
+			w.run(30_000)
+			w.noneOf(c)
+			w.drainAll()
 		},
 	},
 	// The CLOSE is lost and not asked for: whoever lists the session must be answered with it.
@@ -249,6 +279,34 @@ var scenarios = map[string]scenario{
 			c.finish(flow.Out)
 			w.run(10_000)
 			w.noneOf(c)
+			w.drainAll()
+		},
+	},
+	// The owner sees one side alone, each side learns of the other's FIN by sync, before it is acknowledged or after, and all of
+	// it must end in a CLOSE.
+	"sides on two nodes end in a CLOSE, whoever closes first": {
+		options{nodes: 3, clients: 6, est: 20},
+		func(w *world) {
+			var all []*conn
+			for i, client := range []int{0, 1, 2, 4} {
+				c := w.client(client, w.nodes[i%3], w.nodes[(i+1)%3]).quietly()
+				c.talk(flow.Out, 300)
+				if i >= 2 {
+					c.think = 30
+				}
+				all = append(all, c)
+			}
+			for i, c := range all {
+				c.finish(flow.Direction(i % 2))
+			}
+			w.run(9_000)
+			for _, c := range all {
+				for _, n := range w.living() {
+					if x, _, ok := n.find(c.bucket, &c.reply); !ok || x.Flags&flow.HardTomb == 0 {
+						w.violate("node %d: conn %d is not closed: %s bits %x", n.id, c.id, version(x.Birth, x.Term, x.Owner, x.Ver, x.Flags), x.Bits)
+					}
+				}
+			}
 			w.drainAll()
 		},
 	},
@@ -362,6 +420,148 @@ var scenarios = map[string]scenario{
 			w.run(20_000)
 			w.settle(1_000)
 			w.expect(w.nodes[2], c, true)
+		},
+	},
+	// A node whose clock is an hour ahead makes a session; the births of who hears of it must not run ahead as far, or a client's
+	// next connection, which a node makes that has not heard, is earlier than its last one.
+	"a clock that is an hour ahead does not take the others along": {
+		options{nodes: 3, clients: 2, est: 120},
+		func(w *world) {
+			w.nodes[1].stop()
+			w.nodes[1].skew = 3_600_000
+			w.coord.join(w.nodes[1])
+			w.joined(w.nodes[1])
+			w.deafen(3, true)
+			w.client(1, w.nodes[1], w.nodes[1]).quietly()
+			w.run(300)
+			a := w.client(0, w.nodes[0], w.nodes[0]).quietly()
+			w.run(700)
+			a.end("moved on")
+			b := w.client(0, w.nodes[2], w.nodes[2]).quietly()
+			w.deafen(3, false)
+			w.settle(15_000)
+			for _, n := range w.living() {
+				if !n.maps(b, flow.In) {
+					w.violate("node %d gives the client its former connection", n.id)
+				}
+			}
+		},
+	},
+	// A joiner is let in with the stock. What its former life owned is part of that, whoever holds it; digests would find it only
+	// later.
+	"a joiner gets what nobody owns with the stock": {
+		options{nodes: 3, clients: 3, est: 120, off: syncer.NoDigest | syncer.NoAdopt},
+		func(w *world) {
+			var all []*conn
+			for i := range 3 {
+				all = append(all, w.client(i, w.nodes[0], w.nodes[0]).quietly())
+			}
+			w.run(500)
+			n := w.nodes[0]
+			n.stop()
+			w.coord.join(n)
+			w.joined(n)
+			w.run(500)
+			if d := n.sync.Count[syncer.SyncBulkDiffers]; d != 0 {
+				w.violate("%d bulks were not what their ends said", d)
+			}
+			for _, c := range all {
+				w.expect(n, c, true)
+			}
+		},
+	},
+	// A node starts again at once, and the coordinator does not reach node 2. Node 2 hears the new life itself: what the former one
+	// owned has no owner, and ends in its time.
+	"a HELLO of a new life orphans what the former owned before a view says so": {
+		options{nodes: 3, clients: 6, est: 10},
+		func(w *world) {
+			var all []*conn
+			for i := range 6 {
+				all = append(all, w.client(i, w.nodes[0], w.nodes[0]).quietly())
+			}
+			w.run(500)
+			w.nodes[1].blind = true
+			n := w.nodes[0]
+			former := n.node()
+			n.stop()
+			w.coord.join(n)
+			w.run(30_000)
+			for _, c := range all {
+				if x, _, ok := w.nodes[1].find(c.bucket, &c.reply); ok && x.Flags&flow.Tomb == 0 {
+					w.violate("node 2: %s %s lives on, the former life is %d.%d", short(x.Orig, x.Reply), version(x.Birth, x.Term, x.Owner, x.Ver, x.Flags), former.ID, former.Inc)
+				}
+			}
+		},
+	},
+	// A node stands still, is removed, and goes on: it hears that it is over, goes on as another life, claims what it still serves,
+	// and is let in once the others have that.
+	"a fenced node claims what it serves, and the others say that they have it": {
+		options{nodes: 3, clients: 4, est: 120, renews: true},
+		func(w *world) {
+			n := w.nodes[0]
+			var all []*conn
+			for i := range 3 {
+				all = append(all, w.client(i, n, n).quietly())
+			}
+			w.run(500)
+			former := n.node()
+			w.coord.pause(n, 2_000)
+			w.run(2_000)
+			for _, c := range all {
+				c.path = [2]*node{n, n} // the router has not noticed
+			}
+			for range 10 {
+				for _, c := range all {
+					c.emit(flow.In, conntrack.ACK, 10)
+				}
+				w.run(100)
+			}
+			w.joined(n)
+			if n.node() == former {
+				w.violate("node 1 is the former life")
+			}
+			var unacked uint64
+			for _, s := range n.shards {
+				unacked += s.Count[syncer.ClaimUnacked]
+			}
+			if unacked != 0 {
+				w.violate("%d claims were given up", unacked)
+			}
+			w.settle(15_000)
+			for _, c := range all {
+				for _, o := range w.living() {
+					w.expect(o, c, true)
+				}
+			}
+		},
+	},
+	// A client opened anew from the same port, and its second connection is over. The first lives on for its server alone; a node
+	// that joins now never hears of the second, and must not take the first for the client's.
+	"a joiner knows a superseded session for one": {
+		options{nodes: 3, clients: 1, est: 120},
+		func(w *world) {
+			w.deafen(1, true)
+			w.deafen(2, true)
+			a := w.client(0, w.nodes[0], w.nodes[0]).quietly()
+			w.run(300)
+			a.end("moved on")
+			b := w.client(0, w.nodes[1], w.nodes[1]).quietly()
+			w.run(300)
+			w.deafen(1, false)
+			w.deafen(2, false)
+			w.run(3_000)
+			b.finish(flow.In)
+			w.run(9_000)
+			n := w.nodes[2]
+			n.stop()
+			w.coord.join(n)
+			w.run(5_000)
+			if x, _, ok := n.find(a.bucket, &a.reply); !ok || x.Reply != a.reply {
+				w.violate("the joiner lacks the first session")
+			}
+			if x, d, ok := n.find(a.bucket, &a.orig); ok && d == flow.In && x.Reply == a.reply {
+				w.violate("the joiner gives the client its superseded session: %s", version(x.Birth, x.Term, x.Owner, x.Ver, x.Flags))
+			}
 		},
 	},
 }

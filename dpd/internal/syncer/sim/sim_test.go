@@ -24,6 +24,7 @@ var kinds = map[string]options{
 	"everything at once":  {nodes: 4, drain: true, clients: 12, est: 15, chaos: 60_000, actions: 8, skew: 300, crashes: true, restarts: true, cuts: true, net: net{loss: 0.15, dup: 0.05, late: 0.15, delay: 6}},
 	"pauses":              {nodes: 4, clients: 10, est: 30, chaos: 40_000, actions: 6, drain: true, skew: 100, pauses: true, net: net{loss: 0.05, dup: 0.05, late: 0.1, delay: 4}},
 	"pauses and crashes":  {nodes: 4, clients: 10, est: 60, chaos: 40_000, actions: 6, skew: 100, pauses: true, crashes: true, restarts: true, cuts: true, net: net{loss: 0.1, dup: 0.05, late: 0.1, delay: 4}},
+	"pauses, renewed":     {nodes: 4, clients: 10, est: 60, chaos: 40_000, actions: 6, skew: 100, pauses: true, renews: true, cuts: true, net: net{loss: 0.1, dup: 0.05, late: 0.1, delay: 4}},
 	"two nodes, restarts": {nodes: 2, clients: 8, est: 60, chaos: 40_000, actions: 6, skew: 100, crashes: true, restarts: true, net: net{loss: 0.05, dup: 0.05, late: 0.1, delay: 4}},
 }
 

@@ -7,7 +7,7 @@ import (
 	"github.com/holdfast-lb/holdfast/dpd/internal/expiry"
 	"github.com/holdfast-lb/holdfast/dpd/internal/flow"
 	"github.com/holdfast-lb/holdfast/dpd/internal/syncer"
-	"github.com/holdfast-lb/holdfast/dpd/internal/syncwire"
+	"github.com/holdfast-lb/holdfast/dpd/internal/worker"
 )
 
 // packet is one packet on its way: its tuple, and the connection that it belongs to in truth.
@@ -66,11 +66,11 @@ func (s *shard) handle(now int64, p packet) {
 func (s *shard) tell(now int64, h flow.Handle, d flow.Direction, p *packet, o conntrack.Outcome) bool {
 	const ask = conntrack.Foreign | conntrack.HitSoftTomb | conntrack.HitHardTomb | conntrack.HitReplyOnly | conntrack.FirstLocalPacket
 	if o&ask != 0 {
-		f := syncer.Packet{Dir: d, Seq: p.seg.Seq + p.seg.Payload + 1, Alive: p.seg.Flags&(conntrack.SYN|conntrack.FIN|conntrack.RST) == 0}
-		var x flow.Session
-		s.table.Load(h, &x)
-		f.Hint = hints(&x, d, o)
-		if s.Packet(now, h, f) == syncer.Drop {
+		seg := &p.seg
+		if p.key.Proto() != flow.ProtoTCP {
+			seg = nil
+		}
+		if s.Packet(now, h, worker.Facts(seg, d, o)) == syncer.Drop {
 			return false
 		}
 	}
@@ -87,31 +87,6 @@ func (s *shard) tell(now int64, h flow.Handle, d flow.Direction, p *packet, o co
 		}
 	}
 	return true
-}
-
-// hints are the facts of one direction that a record shows.
-func hints(x *flow.Session, d flow.Direction, o conntrack.Outcome) (f syncwire.HintFlags) {
-	f = syncwire.HintActive
-	if x.Bits&flow.SynOut != 0 && d == flow.Out {
-		f |= syncwire.HintSynAck
-	}
-	if o&conntrack.HandshakeDone != 0 {
-		f |= syncwire.HintAck
-	}
-	fin, acked, rst := flow.FinIn, flow.FinAckedIn, flow.RstIn
-	if d == flow.Out {
-		fin, acked, rst = flow.FinOut, flow.FinAckedOut, flow.RstOut
-	}
-	if x.Bits&fin != 0 {
-		f |= syncwire.HintFin
-	}
-	if x.Bits&acked != 0 {
-		f |= syncwire.HintFinAcked
-	}
-	if x.Bits&rst != 0 {
-		f |= syncwire.HintRst
-	}
-	return f
 }
 
 func (s *shard) miss(now int64, p packet, syn bool) {

@@ -57,6 +57,7 @@ type options struct {
 	crashes  bool
 	cuts     bool
 	pauses   bool
+	renews   bool // who is fenced goes on with what it holds
 	restarts bool
 }
 
