@@ -67,6 +67,9 @@ func (n *Node) ApplyConfig(ctx context.Context, c control.Config) (bool, error) 
 		n.config, n.schedule = before, beforeSchedule
 		return false, n.restore(err)
 	}
+	if err := n.tellDigest(ctx); err != nil {
+		n.log.Warn("peers were not told which configuration is in force; they learn it at the next handshake", "err", err)
+	}
 	n.announceNow()
 	n.log.Info("configuration in force", "revision", c.Revision, "services", len(c.Services))
 	n.notify()
@@ -343,6 +346,16 @@ func random(b []byte) {
 	if _, err := crand.Read(b); err != nil {
 		panic(err) // crypto/rand never fails on Linux; without it nothing could be sealed
 	}
+}
+
+// tellDigest lets peers know which configuration is in force. Without a sync machine the first HELLO will say it.
+func (n *Node) tellDigest(ctx context.Context) error {
+	d := configDigest(&n.config)
+	return n.loop.Do(ctx, func(l *syncloop.Loop) {
+		if s := l.Sync(); s != nil {
+			s.SetConfigDigest(d)
+		}
+	})
 }
 
 // configDigest names a configuration to peers; different ones interoperate.

@@ -4,7 +4,7 @@
 // bounded mailbox.
 //
 //	mailbox ─┐
-//	rings  ──┤   ┌─ parse ─ steer ─┬─ look up ─┬─ hit: book, rewrite, send
+//	rings  ──┤   ┌─ parse ─ steer ─┬─ look up ─┬─ hit: book, rewrite, send (plain packets the short way: see plain.go)
 //	queues ──┴──>│                 │           └─ miss: schedule, ask the peers, or drop
 //	             │                 ├─ another worker's bucket: its ring
 //	             │                 ├─ sync datagram: the sync thread's ring
