@@ -3,6 +3,7 @@ package dpdk
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -23,6 +24,9 @@ const (
 	maxQueues   = steer.MaxWorkers + 1
 	maxDataRoom = 16384 + headroom
 	maxMbufs    = 1 << 24
+	// pageRoom is the data room with which a packet buffer, its mbuf (128 bytes) and object header (64) fill a page as far as DPDK lets
+	// them: an odd number of cache lines. See Config.wholePages.
+	pageRoom = 63*64 - 128 - 64
 	// mbufOverhead is an upper bound of what the pool adds to each buffer: the mbuf, object header and padding.
 	mbufOverhead = 320
 )
@@ -43,7 +47,8 @@ type Config struct {
 	MemoryMB int
 	// Mbufs is the number of packets in the pool; default 16384.
 	Mbufs int
-	// DataRoom is the bytes of each packet buffer, headroom included; default 2176, which holds an MTU of 1500 and more.
+	// DataRoom is the bytes of each packet buffer, headroom included; default 2176, which holds an MTU of 1500 and more; 3840
+	// with net_af_xdp.
 	DataRoom int
 	// NoHuge runs without huge pages.
 	NoHuge bool
@@ -100,6 +105,17 @@ func (c *Config) setDefaults() {
 	}
 	def(&c.Mbufs, defaultMbufs)
 	def(&c.DataRoom, defaultDataRoom)
+	if c.wholePages() {
+		c.DataRoom = pageRoom
+	}
+}
+
+// wholePages says that each packet buffer is to fill a page. net_af_xdp of DPDK 22.11 shows the kernel as many bytes of the pool as its
+// buffers have by their size; but buffers don't cross pages, so there are gaps between them, and the last ones lie beyond. The
+// kernel refuses those: each time a packet is lost and a buffer that never returns, until nothing is received any more. So gaps are
+// kept small, and the buffers that the kernel would not see are withheld (see withhold).
+func (c *Config) wholePages() bool {
+	return c.DataRoom <= pageRoom && slices.ContainsFunc(c.Ports, func(p PortConfig) bool { return strings.HasPrefix(p.Device, "net_af_xdp") })
 }
 
 func (c *PortConfig) setDefaults() {

@@ -74,6 +74,28 @@ func TestEALArguments(t *testing.T) {
 	}
 }
 
+func TestBuffersOfAFXDPFillAPage(t *testing.T) {
+	xdp := []PortConfig{{Device: "net_af_packet0,iface=a"}, {Device: "net_af_xdp0,iface=b"}}
+	for name, c := range map[string]struct {
+		cfg   Config
+		room  int
+		whole bool
+	}{
+		"another device":            {Config{Ports: xdp[:1]}, defaultDataRoom, false},
+		"one of two devices":        {Config{Ports: xdp}, pageRoom, true},
+		"room of its own":           {Config{Ports: xdp, DataRoom: 3000}, pageRoom, true},
+		"more room than a page has": {Config{Ports: xdp, DataRoom: pageRoom + 1}, pageRoom + 1, false},
+		"no device at all":          {Config{}, defaultDataRoom, false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			c.cfg.setDefaults()
+			if c.cfg.DataRoom != c.room || c.cfg.wholePages() != c.whole {
+				t.Errorf("room %d, whole pages %v", c.cfg.DataRoom, c.cfg.wholePages())
+			}
+		})
+	}
+}
+
 func TestPinRefusesCoresThatCannotBe(t *testing.T) {
 	for _, core := range []int{-1, 1024, 1 << 30} {
 		if Pin(core) == nil {

@@ -79,6 +79,13 @@ func (r *Runtime) control(ready chan<- error) {
 		ready <- fmt.Errorf("make a pool of %d packets of %d bytes: %w", r.cfg.Mbufs, r.cfg.DataRoom, err)
 		return
 	}
+	if r.cfg.wholePages() {
+		if _, err := withhold(mp); err != nil {
+			mp.Free()
+			ready <- fmt.Errorf("withhold the packets that net_af_xdp can't use: %w", err)
+			return
+		}
+	}
 	r.pool = &Pool{mp: mp, room: r.cfg.DataRoom}
 	ready <- nil
 	for f := range r.calls {

@@ -40,6 +40,31 @@ static int hf_vlan_restore(uintptr_t ref) {
 	return 0;
 }
 
+// What net_af_xdp will show the kernel of a pool: from the page of its first chunk on, as many bytes as the buffers have by
+// their size. Takes the buffers that do not lie in there out of the pool for good, and says how many those are; -1: no memory.
+static int hf_withhold(uintptr_t pool) {
+	struct rte_mempool *mp = (struct rte_mempool *)pool;
+	size_t size = mp->header_size + mp->elt_size + mp->trailer_size;
+	uintptr_t first = (uintptr_t)STAILQ_FIRST(&mp->mem_list)->addr;
+	uintptr_t end = first + (size_t)mp->populated_size * size;
+	void **seen = malloc(mp->populated_size * sizeof *seen);
+	unsigned int n = 0, i;
+	int beyond = 0;
+	if (seen == NULL)
+		return -1;
+	while (n < mp->populated_size && rte_mempool_get(mp, &seen[n]) == 0)
+		n++;
+	for (i = 0; i < n; i++) {
+		uintptr_t at = (uintptr_t)seen[i] - mp->header_size;
+		if (at < first || at + size > end)
+			beyond++;
+		else
+			rte_mempool_put(mp, seen[i]);
+	}
+	free(seen);
+	return beyond;
+}
+
 static int hf_link_up(uint16_t port) {
 	struct rte_eth_link link;
 	memset(&link, 0, sizeof link);
@@ -57,6 +82,7 @@ import (
 	"unsafe"
 
 	"github.com/yerden/go-dpdk/ethdev"
+	"github.com/yerden/go-dpdk/mempool"
 
 	"github.com/holdfast-lb/holdfast/dpd/internal/dpdk/burst"
 	"github.com/holdfast-lb/holdfast/dpd/internal/port"
@@ -85,6 +111,15 @@ func probe(devargs string) error {
 
 func allMulticast(p ethdev.Port) error {
 	return rteError(C.rte_eth_allmulticast_enable(C.uint16_t(p)))
+}
+
+// withhold takes the buffers out of the pool that net_af_xdp cannot show the kernel, and returns their number.
+func withhold(mp *mempool.Mempool) (int, error) {
+	n := int(C.hf_withhold(C.uintptr_t(uintptr(unsafe.Pointer(mp)))))
+	if n < 0 {
+		return 0, syscall.ENOMEM
+	}
+	return n, nil
 }
 
 func linkUp(p ethdev.Port) bool { return C.hf_link_up(C.uint16_t(p)) != 0 }
