@@ -58,15 +58,11 @@ func (s Sum) Replace32(from, to uint32) Sum { return s.Word(uint64(^from)).Word(
 // Replace16 adds the effect of exchanging a 16-bit word.
 func (s Sum) Replace16(from, to uint16) Sum { return s.Word(uint64(^from)).Word(uint64(to)) }
 
-// Fold is the sum in 16 bits, not complemented. It is zero only when every word added was zero.
+// Fold is the sum in 16 bits, not complemented. It is zero only when every word added was zero. A number and its halves exchanged
+// add up to the sum of the halves, end-around carry included, in the upper half.
 func (s Sum) Fold() uint16 {
-	v := uint64(s)
-	v = v>>32 + v&0xffffffff
-	v = v>>32 + v&0xffffffff
-	v = v>>16 + v&0xffff
-	v = v>>16 + v&0xffff
-	v = v>>16 + v&0xffff
-	return uint16(v)
+	w := uint32((uint64(s) + bits.RotateLeft64(uint64(s), 32)) >> 32)
+	return uint16((w + bits.RotateLeft32(w, 16)) >> 16)
 }
 
 // Checksum is the value for a checksum field: the complement of the folded sum.

@@ -38,19 +38,10 @@ func (t *Table) Touch(h flow.Handle, d flow.Direction, seg *Segment, now expiry.
 }
 
 // Pass is Touch and Outgoing of what a look-up found. to is what the record said after the one and before its outcome was
-// acted upon. The ordinary TCP packet between IPv4 addresses is settled here, with one look at the record.
+// acted upon.
 func (t *Table) Pass(ref Ref, seg *Segment, now expiry.Tick, to *flow.Key) Outcome {
-	r, d := t.at(ref.Handle()), ref.Dir()
-	if seg != nil && seg.Payload != 0 && seg.Flags&(SYN|FIN|RST|ACK) == ACK && r.word()&t.plain.mask == t.plain.want {
-		r.seen = now
-		r.advance(d, seg.Seq+seg.Payload, seg)
-		k := (d ^ 1) & 1
-		to.Addr = [4]uint64{bits.RotateLeft64(r.addr[k], 32)}
-		to.Meta = uint64(bits.RotateLeft32(r.ports[k], 16))<<32 | flow.ProtoTCP<<8 | flow.IPv4
-		return 0
-	}
-	o := t.Touch(ref.Handle(), d, seg, now)
-	t.Outgoing(ref.Handle(), d, to)
+	o := t.Touch(ref.Handle(), ref.Dir(), seg, now)
+	t.Outgoing(ref.Handle(), ref.Dir(), to)
 	return o
 }
 

@@ -80,7 +80,7 @@ func (r *Runtime) control(ready chan<- error) {
 		return
 	}
 	if r.cfg.wholePages() {
-		if _, err := withhold(mp); err != nil {
+		if err := withhold(mp); err != nil {
 			mp.Free()
 			ready <- fmt.Errorf("withhold the packets that net_af_xdp can't use: %w", err)
 			return

@@ -41,7 +41,7 @@ static int hf_vlan_restore(uintptr_t ref) {
 }
 
 // What net_af_xdp will show the kernel of a pool: from the page of its first chunk on, as many bytes as the buffers have by
-// their size. Takes the buffers that do not lie in there out of the pool for good, and says how many those are; -1: no memory.
+// their size. Takes the buffers that do not lie in there out of the pool for good. -1: no memory.
 static int hf_withhold(uintptr_t pool) {
 	struct rte_mempool *mp = (struct rte_mempool *)pool;
 	size_t size = mp->header_size + mp->elt_size + mp->trailer_size;
@@ -49,20 +49,17 @@ static int hf_withhold(uintptr_t pool) {
 	uintptr_t end = first + (size_t)mp->populated_size * size;
 	void **seen = malloc(mp->populated_size * sizeof *seen);
 	unsigned int n = 0, i;
-	int beyond = 0;
 	if (seen == NULL)
 		return -1;
 	while (n < mp->populated_size && rte_mempool_get(mp, &seen[n]) == 0)
 		n++;
 	for (i = 0; i < n; i++) {
 		uintptr_t at = (uintptr_t)seen[i] - mp->header_size;
-		if (at < first || at + size > end)
-			beyond++;
-		else
+		if (at >= first && at + size <= end)
 			rte_mempool_put(mp, seen[i]);
 	}
 	free(seen);
-	return beyond;
+	return 0;
 }
 
 static int hf_link_up(uint16_t port) {
@@ -113,13 +110,12 @@ func allMulticast(p ethdev.Port) error {
 	return rteError(C.rte_eth_allmulticast_enable(C.uint16_t(p)))
 }
 
-// withhold takes the buffers out of the pool that net_af_xdp cannot show the kernel, and returns their number.
-func withhold(mp *mempool.Mempool) (int, error) {
-	n := int(C.hf_withhold(C.uintptr_t(uintptr(unsafe.Pointer(mp)))))
-	if n < 0 {
-		return 0, syscall.ENOMEM
+// withhold takes the buffers out of the pool that net_af_xdp cannot show the kernel.
+func withhold(mp *mempool.Mempool) error {
+	if C.hf_withhold(C.uintptr_t(uintptr(unsafe.Pointer(mp)))) != 0 {
+		return syscall.ENOMEM
 	}
-	return n, nil
+	return nil
 }
 
 func linkUp(p ethdev.Port) bool { return C.hf_link_up(C.uint16_t(p)) != 0 }

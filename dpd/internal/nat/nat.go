@@ -7,7 +7,6 @@ package nat
 
 import (
 	"encoding/binary"
-	"math/bits"
 
 	"github.com/holdfast-lb/holdfast/dpd/internal/checksum"
 	"github.com/holdfast-lb/holdfast/dpd/internal/flow"
@@ -55,10 +54,6 @@ func Rewrite(info *packet.Info, data []byte, to *flow.Key) Verdict {
 	if uint32(info.Meta) != uint32(to.Meta) {
 		return FamilyMismatch
 	}
-	if info.Class == packet.ClassTCP && info.Family() == flow.IPv4 {
-		rewriteTCP4(info, data[info.L3:], to)
-		return Done
-	}
 	var addr checksum.Sum
 	v4 := info.Family() == flow.IPv4
 	if v4 {
@@ -90,29 +85,6 @@ func Rewrite(info *packet.Info, data []byte, to *flow.Key) Verdict {
 	}
 	setIP(info, data, to, addr)
 	return Done
-}
-
-// rewriteTCP4 is Rewrite of a TCP segment over IPv4, ip being its packet. The sums are those of package checksum, but of so few
-// words that no carry can leave 64 bits.
-func rewriteTCP4(info *packet.Info, ip []byte, to *flow.Key) {
-	const low = 0xffffffff
-	from, addr := ^info.Addr[0], to.Addr[0]
-	sum := from>>32 + from&low + addr>>32 + addr&low
-	ports := uint32(to.Meta >> 32)
-	t := packet.TCP(ip[info.L4-info.L3:][:packet.TCPSize])
-	t.SetChecksum(^fold(sum + uint64(^uint32(info.Meta>>32)) + uint64(ports) + uint64(^t.Checksum())))
-	t.SetPorts(ports)
-	h := packet.IPv4(ip[:packet.IPv4Size])
-	h.SetChecksum(^fold(sum + 0xffff - 1<<8 + uint64(^h.Checksum()))) // TTL is the upper byte of its word
-	h.SetTTL(info.TTL - 1)
-	h.SetAddr(addr)
-}
-
-// fold is a ones' complement sum in 16 bits. A number and its halves exchanged add up to the sum of the halves, end-around carry
-// included, in the upper half.
-func fold(v uint64) uint16 {
-	w := uint32((v + bits.RotateLeft64(v, 32)) >> 32)
-	return uint16((w + bits.RotateLeft32(w, 16)) >> 16)
 }
 
 // setIP writes addresses and the lowered TTL into the outer header. addr is the effect of the new addresses.
