@@ -66,14 +66,21 @@ func TestFollowDoesWhatTouchDoes(t *testing.T) {
 		var want, got flow.Key
 		o := long.Touch(ref.Handle(), d, &seg, now)
 		long.Outgoing(ref.Handle(), d, &want)
-		addr, ports, ok := short.Follow(named, k.Addr[0], uint32(k.Meta>>32), seg, now)
-		if ok {
+		p := []Plain{{Addr: k.Addr[0], Ports: uint32(k.Meta >> 32), Seq: seg.Seq, Ack: seg.Ack, Payload: seg.Payload, Window: seg.Window, Size: 40}}
+		if rnd.IntN(20) == 0 {
+			p[0].Size = 0 // not plain
+		}
+		before := p[0]
+		if short.Follow([]Ref{named}, p, now) == 1 {
 			followed++
-			if o != 0 || named != ref || k.Family() != flow.IPv4 {
+			if o != 0 || named != ref || k.Family() != flow.IPv4 || before.Size == 0 {
 				t.Fatalf("%v %+v: followed by ref %d of %d, Touch says %b", k, seg, named, ref, o)
 			}
-			got = flow.Key{Addr: [4]uint64{addr}, Meta: uint64(ports)<<32 | flow.ProtoTCP<<8 | flow.IPv4}
+			got = p[0].Key()
 		} else {
+			if p[0] != before {
+				t.Fatalf("%v %+v: not followed, yet changed to %+v", k, seg, p[0])
+			}
 			if p := short.Touch(ref.Handle(), d, &seg, now); p != o {
 				t.Fatalf("%v %+v: outcome %b, want %b", k, seg, p, o)
 			}
@@ -83,10 +90,50 @@ func TestFollowDoesWhatTouchDoes(t *testing.T) {
 		short.Load(ref.Handle(), &a)
 		long.Load(ref.Handle(), &b)
 		if got != want || a != b {
-			t.Fatalf("%v %+v, followed %v:\ngot  %v %+v\nwant %v %+v", k, seg, ok, got, a, want, b)
+			t.Fatalf("%v %+v:\ngot  %v %+v\nwant %v %+v", k, seg, got, a, want, b)
 		}
 	}
 	if followed < 50_000 {
 		t.Errorf("only %d packets were followed", followed)
+	}
+}
+
+// TestFollowStopsAtTheFirstThatNeedsThought: what comes before is booked, what comes after is untouched.
+func TestFollowStopsAtTheFirstThatNeedsThought(t *testing.T) {
+	tab := newTable(t, Config{CapacityV4: 64})
+	var refs []Ref
+	var p []Plain
+	for i := range uint32(64) {
+		var s flow.Session
+		benchSession(i, false, &s)
+		h, err := tab.Insert(&s)
+		if err != nil {
+			t.Fatal(err)
+		}
+		refs = append(refs, MakeRef(h, in))
+		p = append(p, Plain{Addr: s.Orig.Addr[0], Ports: uint32(s.Orig.Meta >> 32), Seq: s.Seq[0].Next, Ack: s.Seq[0].Ack, Payload: 10, Size: 50})
+	}
+	for stop := range p {
+		all := append([]Plain(nil), p...)
+		all[stop].Ports ^= 1
+		for i := range all {
+			all[i].Seq += uint32(10 * stop) // goes on
+		}
+		want := append([]Plain(nil), all[stop:]...)
+		if n := tab.Follow(refs, all, expiry.Tick(stop)); n != stop {
+			t.Fatalf("stopped at %d, want %d", n, stop)
+		}
+		for i := range all[stop:] {
+			if all[stop+i] != want[i] {
+				t.Fatalf("packet %d behind the stop at %d: %+v, want %+v", stop+i, stop, all[stop+i], want[i])
+			}
+		}
+		for i, ref := range refs {
+			var s flow.Session
+			tab.Load(ref.Handle(), &s)
+			if got, booked := s.Seq[0].Next, p[i].Seq+uint32(10*stop)+10; (got == booked) != (i < stop) {
+				t.Fatalf("stop %d, session %d: next %d", stop, i, got)
+			}
+		}
 	}
 }

@@ -21,8 +21,8 @@ type burst struct {
 	bucket [BurstMax]uint64 // offset of the bucket
 	record [BurstMax]uint64 // offset of the record; of a key in wait, of nothing
 	away   [Group]uint64    // offsets of the other buckets, then of the records, of those in wait
-	wait   [BurstMax]uint8  // keys that aren't in their home bucket, which has entries elsewhere, by group
-	waits  [BurstMax / Group]int
+	wait   [BurstMax]uint8  // keys that aren't in their home bucket, which has entries elsewhere, from the first of their group on
+	waits  [BurstMax]uint8  // how many these are, by the first key of the group
 }
 
 // at is the T at an offset that came from an index below the region's length.
@@ -43,47 +43,63 @@ func (t *Table) LookupBatch(keys []flow.Key, out []Ref) {
 
 func (t *Table) lookup(keys []flow.Key, out []Ref) {
 	for at := 0; at < len(keys); at += Group {
-		t.Fetch(keys, at)
+		group := keys[at:min(at+Group, len(keys))]
+		t.hashGroup(group, (*[Group]uint64)(t.burst.hash[at:]), (*[Group]uint64)(t.burst.bucket[at:]))
+		prefetch(unsafe.Pointer(unsafe.SliceData(t.ix.bucket)), &t.burst.bucket[at], len(group))
 	}
 	for at := 0; at < len(keys); at += Group {
-		t.Match(out, at)
+		t.Match(out, at, min(at+Group, len(keys)))
 	}
 	for at := 0; at < len(keys); at += Group {
-		t.Rest(out, at)
+		t.Rest(out, at, min(at+Group, len(keys)))
 	}
 	t.compare(keys, out)
 }
 
-// Fetch, Match and Rest are the stages of a look-up that wait for memory, for the keys from number at to the end of its group.
-// at is a multiple of Group; keys and out are the whole burst of at most BurstMax. A caller that has other work with the same packets does it
-// between the stages, so that it overlaps with the coming of the lines; the table must not change before the last one.
+// The stages of a look-up that wait for memory. A caller that has other work with the same packets does it between the stages, so that it
+// overlaps with the coming of the lines. out is that of the whole burst of at most BurstMax; Match and Rest take the same ranges of at
+// most Group keys. If the table changes on the way, what was found may be wrong, and Find is to be asked.
 //
-// Fetch hashes the keys and asks for their home buckets.
-func (t *Table) Fetch(keys []flow.Key, at int) {
+//	Ask, AskPlain   say what key number i is, and ask for its home bucket
+//	Match, Rest     find the records and ask for them
+//	Follow, Confirm look at them
+
+// Ask makes k key number i of the burst.
+func (t *Table) Ask(i int, k *flow.Key) {
 	b := &t.burst
-	at &= BurstMax - Group
-	keys = keys[at:min(at+Group, len(keys))]
-	t.hashGroup(keys, (*[Group]uint64)(b.hash[at:]), (*[Group]uint64)(b.bucket[at:]))
-	prefetch(unsafe.Pointer(unsafe.SliceData(t.ix.bucket)), &b.bucket[at], len(keys))
+	i &= BurstMax - 1
+	b.hash[i] = t.secret.hash(k)
+	b.bucket[i] = t.ix.home(b.hash[i]) * 64
+	prefetch(unsafe.Pointer(unsafe.SliceData(t.ix.bucket)), &b.bucket[i], 1)
+}
+
+// AskPlain is Ask of the tuples of plain packets, from number at on.
+func (t *Table) AskPlain(at int, p []Plain) {
+	if len(p) > 0 && uint(at+len(p)) <= BurstMax {
+		askPlain(&t.burst, at, &p[0], len(p), &t.secret, unsafe.Pointer(unsafe.SliceData(t.ix.bucket)), t.ix.n)
+	}
 }
 
 // Match sets out to what most likely has each key, by the home buckets, and asks for those records. What it leaves at 0 may be
 // elsewhere.
-func (t *Table) Match(out []Ref, at int) {
+func (t *Table) Match(out []Ref, from, to int) {
 	b := &t.burst
-	at &= BurstMax - Group
-	out = out[at:min(at+Group, len(out))]
-	t.matchGroup(out, at)
-	prefetch(unsafe.Pointer(unsafe.SliceData(t.rec)), &b.record[at], len(out))
-	if n := b.waits[at/Group]; n > 0 {
-		prefetch(unsafe.Pointer(unsafe.SliceData(t.ix.bucket)), t.otherBuckets(at, n), n)
+	from &= BurstMax - 1
+	out = out[from:min(to, from+Group)]
+	if len(out) == 0 {
+		return
+	}
+	buckets := unsafe.Pointer(unsafe.SliceData(t.ix.bucket))
+	n := match(b, from, &out[0], len(out), buckets, unsafe.Pointer(unsafe.SliceData(t.rec)))
+	if b.waits[from] = uint8(n); n > 0 {
+		prefetch(buckets, t.otherBuckets(from, n), n)
 	}
 }
 
-// Rest completes out with what is not in its home bucket. Follow and Confirm then look at the records.
-func (t *Table) Rest(out []Ref, at int) {
-	if n := t.burst.waits[at&(BurstMax-Group)/Group]; n > 0 {
-		t.lookupAway(out, at&(BurstMax-Group), n)
+// Rest completes out with what is not in its home bucket.
+func (t *Table) Rest(out []Ref, from, to int) {
+	if n := t.burst.waits[from&(BurstMax-1)]; n > 0 && from < to {
+		t.lookupAway(out, from&(BurstMax-1), int(n))
 	}
 }
 
@@ -118,29 +134,6 @@ func (t *Table) hashGroup(keys []flow.Key, hash, home *[Group]uint64) {
 		hash[i&(Group-1)] = hi ^ lo
 		home[i&(Group-1)] = b * 64
 	}
-}
-
-// matchGroup matches the keys from number at on in their home buckets, and notes those that may be elsewhere.
-func (t *Table) matchGroup(out []Ref, at int) {
-	b := &t.burst
-	buckets := unsafe.Pointer(unsafe.SliceData(t.ix.bucket))
-	hash, home := (*[Group]uint64)(b.hash[at:]), (*[Group]uint64)(b.bucket[at:])
-	record, wait := (*[Group]uint64)(b.record[at:]), (*[Group]uint8)(b.wait[at:])
-	waiting := 0
-	for i := range out {
-		bk := (*bucket)(unsafe.Add(buckets, home[i&(Group-1)]))
-		m := bk.match(fingerprint(hash[i&(Group-1)]))
-		var ref Ref
-		if m != 0 {
-			ref = bk.ref[slotOf(m)]
-		} else if bk.over != 0 {
-			wait[waiting&(Group-1)] = uint8(at + i)
-			waiting++
-		}
-		out[i] = ref
-		record[i&(Group-1)] = uint64(ref>>1) * 64
-	}
-	b.waits[at/Group] = waiting
 }
 
 // compare drops what has the fingerprint of a key alone.

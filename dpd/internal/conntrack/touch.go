@@ -1,8 +1,6 @@
 package conntrack
 
 import (
-	"math/bits"
-
 	"github.com/holdfast-lb/holdfast/dpd/internal/expiry"
 	"github.com/holdfast-lb/holdfast/dpd/internal/flow"
 )
@@ -43,25 +41,6 @@ func (t *Table) Pass(ref Ref, seg *Segment, now expiry.Tick, to *flow.Key) Outco
 	o := t.Touch(ref.Handle(), ref.Dir(), seg, now)
 	t.Outgoing(ref.Handle(), ref.Dir(), to)
 	return o
-}
-
-// Follow books a plain packet (see packet.Plain) of the tuple addr and ports on the record that the look-up named for it, and
-// gives the addresses and ports that it leaves with, in the same layout. It does so only if that record has the tuple and there is
-// nothing about it that needs thought; else nothing was booked, and Touch is to be asked.
-func (t *Table) Follow(ref Ref, addr uint64, ports uint32, seg Segment, now expiry.Tick) (toAddr uint64, toPorts uint32, ok bool) {
-	r, d := t.at(ref.Handle()), ref.Dir()&1
-	end := seg.Seq + seg.Payload
-	// The word says that it is TCP over IPv4 on both sides.
-	if (r.addr[d]^addr)|uint64(r.ports[d]^ports)|(r.word()&t.plain.mask^t.plain.want) != 0 {
-		return 0, 0, false
-	}
-	if seg.Payload == 0 && (end^r.next[d])|(seg.Ack^r.ack[d])|uint32(seg.Window^r.window[d]) == 0 {
-		return 0, 0, false // says nothing new: see repeated
-	}
-	r.seen = now
-	r.advance(d, end, &seg)
-	d ^= 1
-	return bits.RotateLeft64(r.addr[d], 32), bits.RotateLeft32(r.ports[d], 16), true
 }
 
 // advance moves the sequence hints of direction d, if what the segment acknowledges can have been sent.

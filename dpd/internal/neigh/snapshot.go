@@ -2,6 +2,7 @@ package neigh
 
 import (
 	"encoding/binary"
+	"math/bits"
 	"net/netip"
 	"sync/atomic"
 
@@ -23,7 +24,7 @@ type Hop struct {
 	L3   int // size of the link header in bytes
 	link [packet.EthernetSize + packet.TagSize]byte
 
-	// The untagged header as words: its first eight bytes, and the last eight of its 14 for IPv4 and for IPv6.
+	// The untagged header as words, first byte lowest: its first eight bytes, and the last eight of its 14 for IPv4 and for IPv6.
 	head uint64
 	tail [2]uint64
 }
@@ -31,9 +32,9 @@ type Hop struct {
 func newHop(p *Port, index int, next netip.Addr, mac [6]byte) *Hop {
 	h := &Hop{Next: next, Port: index, MTU: p.MTU, Src: p.MAC, Dst: mac, VLAN: p.VLAN}
 	h.L3 = packet.PutEthernet(h.link[:], h.Dst, h.Src, h.VLAN, packet.EtherTypeIPv4)
-	h.head = binary.BigEndian.Uint64(h.link[:])
-	h.tail[0] = binary.BigEndian.Uint64(h.link[packet.EthernetSize-8:])
-	h.tail[1] = h.tail[0]&^0xffff | packet.EtherTypeIPv6
+	h.head = binary.LittleEndian.Uint64(h.link[:])
+	h.tail[0] = binary.LittleEndian.Uint64(h.link[packet.EthernetSize-8:])
+	h.tail[1] = h.tail[0]&^(0xffff<<48) | uint64(bits.ReverseBytes16(packet.EtherTypeIPv6))<<48
 	return h
 }
 
@@ -45,8 +46,8 @@ func (h *Hop) SetLink(pool port.Pool, p *port.Packet, l3 int) bool {
 	}
 	if d := p.Data; h.L3 == packet.EthernetSize && len(d) > packet.EthernetSize {
 		// Two words that overlap, in place of a copy of a length that the compiler can't know.
-		binary.BigEndian.PutUint64(d, h.head)
-		binary.BigEndian.PutUint64(d[6:], h.tail[d[packet.EthernetSize]>>5&1])
+		binary.LittleEndian.PutUint64(d, h.head)
+		binary.LittleEndian.PutUint64(d[6:], h.tail[d[packet.EthernetSize]>>5&1])
 		return true
 	}
 	copy(p.Data, h.link[:h.L3])
@@ -56,17 +57,14 @@ func (h *Hop) SetLink(pool port.Pool, p *port.Packet, l3 int) bool {
 	return true
 }
 
-// SetPlain is SetLink of an IPv4 packet in an untagged frame that stays where it is; false, and nothing done, where the hop's
-// frames are tagged.
-func (h *Hop) SetPlain(data []byte) bool {
-	if h.L3 != packet.EthernetSize {
-		return false
-	}
-	d := (*[packet.EthernetSize]byte)(data)
-	binary.BigEndian.PutUint64(d[:], h.head)
-	binary.BigEndian.PutUint64(d[6:], h.tail[0])
-	return true
+// SetPlain is SetLink of a plain packet. The hop must be Untagged.
+func (h *Hop) SetPlain(d *packet.PlainFrame) {
+	binary.LittleEndian.PutUint64(d[:], h.head)
+	binary.LittleEndian.PutUint64(d[packet.EthernetSize-8:], h.tail[0])
 }
+
+// Untagged says that frames to this hop have no VLAN tag.
+func (h *Hop) Untagged() bool { return h.L3 == packet.EthernetSize }
 
 // nextKey names a neighbour: link-local addresses are of one port only.
 type nextKey struct {
@@ -123,7 +121,7 @@ func (w *way) next(dst netip.Addr) netip.Addr {
 type Snapshot struct {
 	routes *bart.Table[way]
 	hops   map[nextKey]*Hop
-	short4 []shortRoute4
+	short4 []Short4
 	short6 []shortRoute
 }
 

@@ -11,54 +11,53 @@ import (
 	"github.com/holdfast-lb/holdfast/dpd/internal/steer"
 )
 
+// step is how many packets go through a stage at once. Each stage leaves memory on its way that the next one needs, and the other stages,
+// with other packets, are the time that it takes.
+const step = 32
+
 // burst takes a burst through the stages. steerIt is false for packets that another thread has steered here. w.from says
 // by which device each came in. The burst is empty afterwards: every packet was sent, handed over, kept or dropped.
 func (w *Worker) burst(b *port.Batch, steerIt bool) {
-	w.n, w.fetched, w.pkt = 0, 0, &b.Pkt
-	for i := range b.N {
-		if !w.admitPlain(i, steerIt) {
-			w.admit(i, steerIt)
+	w.pkt, w.n, w.shaken = &b.Pkt, 0, false
+	// How far each stage has come: in the batch, then in what was admitted.
+	at, matched, rested, settled := 0, 0, 0, 0
+	for at < b.N || settled < w.n {
+		asked, match, rest := w.n, matched, rested
+		if at < b.N {
+			end := min(at+step, b.N)
+			w.admitAll(b, at, end, steerIt)
+			at = end
 		}
-		if w.n-w.fetched == conntrack.Group {
-			w.table.Fetch(w.key[:w.n], w.fetched)
-			w.fetched = w.n
+		ref := w.ref[:w.n]
+		if match < asked {
+			w.table.Match(ref, match, asked)
+			matched = asked
+		}
+		if rest < match {
+			w.table.Rest(ref, rest, match)
+			rested = match
+		}
+		if settled < rest {
+			w.settle(settled, rest)
+			settled = rest
 		}
 	}
 	b.N = 0
-	if w.n == 0 {
-		return
-	}
-	if w.fetched < w.n {
-		w.table.Fetch(w.key[:w.n], w.fetched)
-	}
-	w.settle(w.ref[:w.n])
 }
 
-// settle acts on the packets of the burst, group by group, while the records of the next groups are on their way.
-func (w *Worker) settle(ref []conntrack.Ref) {
-	const group = conntrack.Group
-	w.shaken = false
-	w.table.Match(ref, 0)
-	if len(ref) > group {
-		w.table.Match(ref, group)
-	}
-	w.table.Rest(ref, 0)
-	for at := 0; at < len(ref); at += group {
-		if at+2*group < len(ref) {
-			w.table.Match(ref, at+2*group)
-		}
-		if at+group < len(ref) {
-			w.table.Rest(ref, at+group)
-		}
-		for i := at; i < min(at+group, len(ref)); i++ {
-			if w.plain[i&(port.BurstMax-1)] {
-				if w.follow(i) {
-					continue
-				}
-				packet.Parse(w.pkt[i].Data, &w.info[i]) // OK, or it would not be plain
+// settle acts on the packets of the burst from i to end.
+func (w *Worker) settle(i, end int) {
+	for ; i < end; i++ {
+		if !w.shaken {
+			if i = w.followAll(i, end); i == end {
+				break
 			}
-			w.act(i)
 		}
+		if s := &w.said[i]; s.Size != 0 { // plain
+			w.key[i] = s.Key()
+			packet.Parse(w.pkt[i].Data, &w.info[i]) // OK, or it would not be plain
+		}
+		w.act(i)
 	}
 }
 
@@ -98,11 +97,12 @@ func (w *Worker) admit(i int, steerIt bool) {
 	default:
 		k.Addr, k.Meta = info.Addr, info.Meta
 	}
-	n := w.n & (port.BurstMax - 1)
+	n := w.n & mask
+	w.table.Ask(n, k)
 	if n != i {
 		w.pkt[n], w.from[n] = *p, in
 	}
-	w.plain[n] = false
+	w.said[n].Size = 0
 	w.n = n + 1
 }
 

@@ -2,7 +2,5 @@ package worker
 
 // LongWay makes every packet go the long way.
 func (w *Worker) LongWay() {
-	for i := range w.door {
-		w.door[i] = noDoor
-	}
+	clear(w.door[:])
 }

@@ -131,16 +131,14 @@ type Worker struct {
 	// One burst, by position.
 	pkt  *[port.BurstMax]port.Packet // of the batch at hand
 	from [port.BurstMax]uint8
-	// door is the MAC of each device, by its number, or noDoor.
-	door [256]uint64
-	// plain packets have no info unless act needs it.
-	plain [port.BurstMax]bool
-	info  [port.BurstMax]packet.Info
-	key   [port.BurstMax]flow.Key
-	ref   [port.BurstMax]conntrack.Ref
-	n     int
-	// fetched is how many keys of the burst the table was asked for.
-	fetched int
+	// door is that of each device, by its number; none where frames are tagged.
+	door [256]packet.Door
+	// said is what plain packets say; these have no key and no info unless act needs them.
+	said [port.BurstMax]conntrack.Plain
+	info [port.BurstMax]packet.Info
+	key  [port.BurstMax]flow.Key
+	ref  [port.BurstMax]conntrack.Ref
+	n    int
 	// shaken: a record came or went since the look-up of this burst, so its references may be stale.
 	shaken bool
 	to     flow.Key // of the packet at hand
@@ -195,10 +193,9 @@ func New(c Config) *Worker {
 	w.view.Schedule = w.sched.Snapshot()
 	w.alone = c.Map.Workers() == 1
 	w.routes.snap = noRoutes
-	for i := range w.door {
-		w.door[i] = noDoor
-		if i < len(c.Queues) && c.Queues[i].VLAN == 0 {
-			w.door[i] = c.Queues[i].MAC
+	for i := range c.Queues {
+		if c.Queues[i].VLAN == 0 {
+			w.door[i] = packet.DoorOf(c.Queues[i].MAC)
 		}
 	}
 	w.share = sweepShare(c.Table.Capacity())

@@ -1,0 +1,29 @@
+//go:build amd64
+
+package conntrack
+
+import "unsafe"
+
+// The stages of a look-up that wait for memory are assembly, for the prefetch that Go lacks outside its runtime: each line is asked for while
+// the work on the next key goes on, where a loop of prefetches alone fills all that the processor can wait for, and stalls. stage_go_unsafe.go has the
+// same in Go.
+
+//go:noescape
+func askPlain(b *burst, at int, p *Plain, n int, s *secret, buckets unsafe.Pointer, count uint64)
+
+//go:noescape
+func match(b *burst, at int, out *Ref, n int, buckets, records unsafe.Pointer) (waiting int)
+
+// What the assembly takes for granted. These are indexes of arrays of one element, so any difference fails the build.
+var (
+	_ = [1]struct{}{}[unsafe.Offsetof(burst{}.hash)]
+	_ = [1]struct{}{}[unsafe.Offsetof(burst{}.bucket)-512]
+	_ = [1]struct{}{}[unsafe.Offsetof(burst{}.record)-1024]
+	_ = [1]struct{}{}[unsafe.Offsetof(burst{}.wait)-1792]
+	_ = [1]struct{}{}[unsafe.Sizeof(Plain{})-32]
+	_ = [1]struct{}{}[unsafe.Offsetof(Plain{}.Ports)-8]
+	_ = [1]struct{}{}[unsafe.Sizeof(bucket{})-64]
+	_ = [1]struct{}{}[unsafe.Offsetof(bucket{}.ref)-16]
+	_ = [1]struct{}{}[unsafe.Offsetof(bucket{}.over)-48]
+	_ = [1]struct{}{}[unsafe.Sizeof(record{})-64]
+)

@@ -1,0 +1,42 @@
+package conntrack
+
+import (
+	"math/bits"
+	"unsafe"
+
+	"github.com/holdfast-lb/holdfast/dpd/internal/flow"
+)
+
+// The stages in Go: what other machines run, and what the assembly is tested against. Nothing is prefetched; the later stages' own
+// independent loads overlap as far as the processor allows.
+
+// askPlainGo hashes the tuples of n plain packets, as secret.hash does, and finds their home buckets.
+func askPlainGo(b *burst, at int, p *Plain, n int, s *secret, count uint64) {
+	for i, p := range unsafe.Slice(p, n) {
+		hi, lo := bits.Mul64(p.Addr+s[0], uint64(p.Ports)<<32+flow.ProtoTCP<<8+flow.IPv4+s[1])
+		hi, lo = bits.Mul64(lo^s[6], hi^s[7])
+		home, _ := bits.Mul64(hi^lo, count)
+		b.hash[(at+i)&(BurstMax-1)], b.bucket[(at+i)&(BurstMax-1)] = hi^lo, home*64
+	}
+}
+
+// matchGo matches n keys from number at on in their home buckets. It notes those that may be elsewhere, and returns how many these are.
+func matchGo(b *burst, at int, out *Ref, n int, buckets unsafe.Pointer) (waiting int) {
+	refs := unsafe.Slice(out, n)
+	for i := range refs {
+		k := (at + i) & (BurstMax - 1)
+		bk := (*bucket)(unsafe.Add(buckets, b.bucket[k]))
+		m := bk.match(fingerprint(b.hash[k]))
+		if m == 0 {
+			refs[i], b.record[k] = 0, 0
+			if bk.over != 0 {
+				b.wait[(at+waiting)&(BurstMax-1)] = uint8(k)
+				waiting++
+			}
+			continue
+		}
+		refs[i] = bk.ref[slotOf(m)]
+		b.record[k] = uint64(refs[i]>>1) * 64
+	}
+	return waiting
+}
