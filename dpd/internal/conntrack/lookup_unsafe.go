@@ -76,7 +76,7 @@ func (t *Table) Ask(i int, k *flow.Key) {
 // AskPlain is Ask of the tuples of plain packets, from number at on.
 func (t *Table) AskPlain(at int, p []Plain) {
 	if len(p) > 0 && uint(at+len(p)) <= BurstMax {
-		askPlain(&t.burst, at, &p[0], len(p), &t.secret, unsafe.Pointer(unsafe.SliceData(t.ix.bucket)), t.ix.n)
+		askPlain(&t.burst, at, &p[0], len(p), &t.secret, unsafe.SliceData(t.ix.bucket), t.ix.n)
 	}
 }
 
@@ -89,10 +89,10 @@ func (t *Table) Match(out []Ref, from, to int) {
 	if len(out) == 0 {
 		return
 	}
-	buckets := unsafe.Pointer(unsafe.SliceData(t.ix.bucket))
-	n := match(b, from, &out[0], len(out), buckets, unsafe.Pointer(unsafe.SliceData(t.rec)))
+	buckets := unsafe.SliceData(t.ix.bucket)
+	n := match(b, from, &out[0], len(out), buckets, unsafe.SliceData(t.rec))
 	if b.waits[from] = uint8(n); n > 0 {
-		prefetch(buckets, t.otherBuckets(from, n), n)
+		prefetch(unsafe.Pointer(buckets), t.otherBuckets(from, n), n)
 	}
 }
 

@@ -9,7 +9,7 @@
 #define REFS 16 // in bucket
 #define OVER 48
 
-// func askPlain(b *burst, at int, p *Plain, n int, s *secret, buckets unsafe.Pointer, count uint64)
+// func askPlain(b *burst, at int, p *Plain, n int, s *secret, buckets *bucket, count uint64)
 TEXT ·askPlain(SB), NOSPLIT, $0-56
 	MOVQ b+0(FP), DI
 	MOVQ at+8(FP), AX
@@ -51,7 +51,7 @@ ask:
 asked:
 	RET
 
-// func match(b *burst, at int, out *Ref, n int, buckets, records unsafe.Pointer) (waiting int)
+// func match(b *burst, at int, out *Ref, n int, buckets *bucket, records *record) (waiting int)
 TEXT ·match(SB), NOSPLIT, $0-56
 	MOVQ b+0(FP), DI
 	MOVQ at+8(FP), AX

@@ -9,10 +9,10 @@ import "unsafe"
 // same in Go.
 
 //go:noescape
-func askPlain(b *burst, at int, p *Plain, n int, s *secret, buckets unsafe.Pointer, count uint64)
+func askPlain(b *burst, at int, p *Plain, n int, s *secret, buckets *bucket, count uint64)
 
 //go:noescape
-func match(b *burst, at int, out *Ref, n int, buckets, records unsafe.Pointer) (waiting int)
+func match(b *burst, at int, out *Ref, n int, buckets *bucket, records *record) (waiting int)
 
 // What the assembly takes for granted. These are indexes of arrays of one element, so any difference fails the build.
 var (

@@ -21,11 +21,11 @@ func askPlainGo(b *burst, at int, p *Plain, n int, s *secret, count uint64) {
 }
 
 // matchGo matches n keys from number at on in their home buckets. It notes those that may be elsewhere, and returns how many these are.
-func matchGo(b *burst, at int, out *Ref, n int, buckets unsafe.Pointer) (waiting int) {
+func matchGo(b *burst, at int, out *Ref, n int, buckets *bucket) (waiting int) {
 	refs := unsafe.Slice(out, n)
 	for i := range refs {
 		k := (at + i) & (BurstMax - 1)
-		bk := (*bucket)(unsafe.Add(buckets, b.bucket[k]))
+		bk := (*bucket)(unsafe.Add(unsafe.Pointer(buckets), b.bucket[k]))
 		m := bk.match(fingerprint(b.hash[k]))
 		if m == 0 {
 			refs[i], b.record[k] = 0, 0

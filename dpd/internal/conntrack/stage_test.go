@@ -3,7 +3,6 @@ package conntrack
 import (
 	"math/rand/v2"
 	"testing"
-	"unsafe"
 
 	"github.com/holdfast-lb/holdfast/dpd/internal/flow"
 )
@@ -23,7 +22,7 @@ func TestStagesDoWhatTheirFormsInGoDo(t *testing.T) {
 		}
 		at, n := rnd.IntN(BurstMax+1), 0
 		n = rnd.IntN(BurstMax - at + 1)
-		base := unsafe.Pointer(&buckets[0])
+		base := &buckets[0]
 		askPlain(&machine, at, &p[0], n, &s, base, count)
 		askPlainGo(&inGo, at, &p[0], n, &s, count)
 		if machine != inGo {
@@ -65,7 +64,7 @@ func TestStagesDoWhatTheirFormsInGoDo(t *testing.T) {
 			want[at+i] = same > 1
 		}
 		var got, ref [BurstMax + 1]Ref
-		w1 := match(&machine, at, &got[0], n, base, unsafe.Pointer(&records[0]))
+		w1 := match(&machine, at, &got[0], n, base, &records[0])
 		w2 := matchGo(&inGo, at, &ref[0], n, base)
 		for i := range n {
 			if want[at+i] && got[i] != 0 && ref[i] != 0 {
