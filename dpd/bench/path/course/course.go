@@ -5,7 +5,8 @@
 //
 // Feed makes each packet that came out the next one of a long random order over the sessions, half of them client's
 // and half of them server's, by copying 64 bytes over it. It runs between the turns and its time does not count. Over 14
-// thousand packets are under way, so what the worker receives has left the first caches, as with a device's rings.
+// thousand packets are under way, so what the worker receives has left the first caches, as with a device's rings; Leave can
+// take it out of all of them.
 package course
 
 import (
@@ -71,8 +72,10 @@ type Config struct {
 
 // Course is a worker with its traffic. One thread.
 type Course struct {
-	cfg     Config
-	Worker  *worker.Worker
+	cfg    Config
+	Worker *worker.Worker
+	// Leave, if not nil, gets what Feed wrote before it goes in.
+	Leave   func(*port.Batch)
 	valve   valve
 	table   *conntrack.Table
 	ports   *localport.Pool

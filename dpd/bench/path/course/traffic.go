@@ -162,6 +162,9 @@ func (c *Course) put(b *port.Batch) error {
 	}
 	n := b.N
 	c.level[q] += n
+	if c.Leave != nil {
+		c.Leave(b)
+	}
 	if c.cfg.Port.Tx(q, b) != n {
 		return errFull
 	}
