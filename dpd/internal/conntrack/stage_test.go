@@ -122,3 +122,30 @@ func TestAskDoesWhatAskPlainDoes(t *testing.T) {
 		}
 	}
 }
+
+// TestNearChangesNothing, whether there are such tuples or not.
+func TestNearChangesNothing(t *testing.T) {
+	tab := newTable(t, Config{CapacityV4: 20, CapacityV6: 20})
+	var known []flow.Session
+	for i := range uint32(20) {
+		var s flow.Session
+		benchSession(i, i%2 == 1, &s)
+		if _, err := tab.Insert(&s); err != nil {
+			t.Fatal(err)
+		}
+		known = append(known, s)
+	}
+	before := tab.Stats()
+	for i := range known {
+		tab.Near(known[i].Orig, known[i].Reply)
+		tab.Near(known[i].Reply.Reverse(), flow.Key{})
+	}
+	if after := tab.Stats(); after != before {
+		t.Errorf("stats %+v, want %+v", after, before)
+	}
+	for i := range known {
+		if _, d, ok := tab.Find(&known[i].Reply); !ok || d != out {
+			t.Errorf("session %d is gone", i)
+		}
+	}
+}

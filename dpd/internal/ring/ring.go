@@ -69,3 +69,15 @@ func (r *SPSC[T]) Take(v *T) bool {
 	r.head.Store(h + 1)
 	return true
 }
+
+// Ahead is the value that Take gives after n others, or nil when it is not there yet. It belongs to the consuming thread, and is good until
+// that value is taken.
+func (r *SPSC[T]) Ahead(n int) *T {
+	at := r.head.Load() + uint64(n)
+	if at >= r.tailSeen {
+		if r.tailSeen = r.tail.Load(); at >= r.tailSeen {
+			return nil
+		}
+	}
+	return &r.slot[at&r.mask]
+}

@@ -89,3 +89,30 @@ func TestNothingIsAllocated(t *testing.T) {
 		t.Errorf("%v allocations a round trip", n)
 	}
 }
+
+// Ahead shows what Take will give, and nothing that was not put yet.
+func TestAheadAgreesWithTake(t *testing.T) {
+	rnd := rand.New(rand.NewPCG(4, 4))
+	r := New[uint32](8)
+	var model []uint32
+	for i := range uint32(50_000) {
+		switch v := i; rnd.IntN(3) {
+		case 0:
+			if r.Put(&v) {
+				model = append(model, v)
+			}
+		case 1:
+			if r.Take(&v) {
+				model = model[1:]
+			}
+		default:
+			n := rnd.IntN(10)
+			switch got := r.Ahead(n); {
+			case n >= len(model) && got != nil:
+				t.Fatalf("step %d: %d ahead of %d is %d", i, n, len(model), *got)
+			case n < len(model) && (got == nil || *got != model[n]):
+				t.Fatalf("step %d: %d ahead of %d is %v, want %d", i, n, len(model), got, model[n])
+			}
+		}
+	}
+}

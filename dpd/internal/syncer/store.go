@@ -8,6 +8,8 @@ import "github.com/holdfast-lb/holdfast/dpd/internal/flow"
 // live record took, and by its reply tuple (direction Out) always. A handle stays valid until Remove; a handle that
 // names no record loads the zero Session, whose Birth is 0.
 type Store interface {
+	// Near says that these tuples will be asked for soon.
+	Near(orig, reply flow.Key)
 	Find(k *flow.Key) (h flow.Handle, d flow.Direction, ok bool)
 	Load(h flow.Handle, s *flow.Session)
 	// Insert fails with flow.ErrOrigTaken, flow.ErrReplyTaken or flow.ErrFull.

@@ -22,6 +22,8 @@ func newStore() *mapStore {
 	return &mapStore{rec: map[flow.Handle]*flow.Session{}, orig: map[flow.Key]flow.Handle{}, reply: map[flow.Key]flow.Handle{}, max: 1 << 20}
 }
 
+func (m *mapStore) Near(orig, reply flow.Key) {}
+
 func (m *mapStore) Find(k *flow.Key) (flow.Handle, flow.Direction, bool) {
 	if h, ok := m.orig[*k]; ok {
 		return h, flow.In, true

@@ -39,6 +39,9 @@ func (w *Worker) handed() (busy bool) {
 func (w *Worker) inbox() (busy bool) {
 	in := &w.inbound
 	for n := 0; n < inboxPerTurn && w.cfg.Links.Inbox.Take(in); n++ {
+		if ahead := w.cfg.Links.Inbox.Ahead(syncer.Foresight); ahead != nil && ahead.Kind == syncer.DeliverMessage {
+			w.shard.Foresee(&ahead.Msg)
+		}
 		w.shard.Deliver(w.wall, in)
 		busy = true
 		if len(w.shard.Actions()) >= inboxPerTurn {
