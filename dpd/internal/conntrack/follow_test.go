@@ -137,3 +137,26 @@ func TestFollowStopsAtTheFirstThatNeedsThought(t *testing.T) {
 		}
 	}
 }
+
+// TestFollowLeavesWhatSaysNothingNewToTouch, which counts acknowledgements that answer each other: else no storm of them would end.
+func TestFollowLeavesWhatSaysNothingNewToTouch(t *testing.T) {
+	tab := newTable(t, Config{CapacityV4: 16})
+	var s flow.Session
+	benchSession(1, false, &s)
+	h, err := tab.Insert(&s)
+	if err != nil {
+		t.Fatal(err)
+	}
+	keys := [2]*flow.Key{&s.Orig, &s.Reply}
+	for n := range 40 {
+		d := flow.Direction(n & 1)
+		p := []Plain{{Addr: keys[d].Addr[0], Ports: uint32(keys[d].Meta >> 32), Seq: s.Seq[d].Next, Ack: s.Seq[d].Ack, Window: s.Seq[d].Window, Size: 40}}
+		if n := tab.Follow([]Ref{MakeRef(h, d)}, p, 0); n != 0 {
+			t.Fatal("followed")
+		}
+		if o := tab.Touch(h, d, &Segment{Flags: ACK, Seq: p[0].Seq, Ack: p[0].Ack, Window: p[0].Window}, 0); o&DupAck != 0 {
+			return
+		}
+	}
+	t.Error("no storm was noticed")
+}

@@ -1,6 +1,6 @@
 #include "textflag.h"
 
-// Offsets in burst and sizes; lookup_amd64_unsafe.go checks them.
+// Offsets in burst and sizes; stage_amd64_unsafe.go checks them.
 #define HASH 0
 #define BUCKET 512
 #define RECORD 1024

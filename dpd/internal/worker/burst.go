@@ -15,6 +15,12 @@ import (
 // with other packets, are the time that it takes.
 const step = 32
 
+// The table's stages take as many. A negative number fails the build.
+const (
+	_ = uint(conntrack.Group - step)
+	_ = uint(conntrack.BurstMax - port.BurstMax)
+)
+
 // burst takes a burst through the stages. steerIt is false for packets that another thread has steered here. w.from says
 // by which device each came in. The burst is empty afterwards: every packet was sent, handed over, kept or dropped.
 func (w *Worker) burst(b *port.Batch, steerIt bool) {
