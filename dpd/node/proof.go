@@ -52,7 +52,7 @@ func (n *Node) prove() {
 }
 
 // unproved is what keeps the routes from being proved; "" when they are, or when there is nothing to prove: nothing is announced,
-// no gateway of the family is configured, or this node holds no local address.
+// no gateway of the family is configured, bgp.guard is off, or this node holds no local address.
 func (n *Node) unproved() string {
 	if hold := n.holding(); hold != "" {
 		return "the routes are held back: " + hold
@@ -63,6 +63,8 @@ func (n *Node) unproved() string {
 	}
 	p := n.routes.Proof()
 	switch {
+	case n.proving.on && !n.cfg.BGP.Guard:
+		return "" // a gateway that answers no echoes is what bgp.guard is switched off for
 	case !n.proving.on || !slices.Equal(want, n.proving.asked):
 		return "the local addresses are not announced yet"
 	case p == nil || p.Of != n.proving.of:

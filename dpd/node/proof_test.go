@@ -90,6 +90,7 @@ func routed(t *testing.T) (*cluster, *router) {
 	r := &router{routes: map[netip.Prefix]map[int]int{}, knows: map[int]bool{}}
 	_, r.send = c.sw.Attach(r)
 	c.adjust = func(_ int, cfg *config.Config) {
+		cfg.BGP.Guard = true
 		for _, v := range [][2]string{{"0.0.0.0/0", "10.0.0.1"}, {"::/0", "fd00::1"}} {
 			cfg.Ports[0].Routes = append(cfg.Ports[0].Routes, config.Route{To: netip.MustParsePrefix(v[0]), Via: netip.MustParseAddr(v[1])})
 		}
@@ -211,6 +212,7 @@ func TestWhereNothingCanBeProvedTheRoutesConditionIsMet(t *testing.T) {
 	}{
 		{"nothing is announced", nil, config.AnnounceNone},
 		{"no gateway is configured", func(cfg *config.Config) { cfg.Ports[0].Routes = nil }, config.AnnounceBGP},
+		{"the gateway is known to answer no echoes", func(cfg *config.Config) { cfg.BGP.Guard = false }, config.AnnounceBGP},
 	} {
 		t.Run(row.name, func(t *testing.T) {
 			c, r := routed(t)

@@ -131,7 +131,7 @@ type BGP struct {
 	NextHopV6 netip.Addr `key:"next_hop_v6" form:"ipv6" doc:"next hop of IPv6 routes; the first IPv6 address of the first port if empty"`
 	Prepend   int        `key:"prepend" min:"1" max:"10" doc:"how often the AS is prepended to backup routes of laddrs that another node holds"`
 	HoldTime  int        `key:"hold_seconds" min:"3" max:"3600" unit:"s" doc:"hold time; a dead process is noticed at once, this is for a silent path"`
-	Guard     bool       `key:"guard" doc:"withdraw all routes when the link is down, a worker is late by more than 200 ms, or echoes to the next hop stay away"`
+	Guard     bool       `key:"guard" doc:"withdraw all routes when the link is down, a worker is late by more than 200 ms, or echoes to the next hop stay away; and join only when an echo has come back by the own routes. false is for next hops that answer no echoes"`
 }
 
 // BGPPeer is one router.
