@@ -321,7 +321,7 @@ func measureUnfed(subject on, d time.Duration, lap func() time.Duration) (float6
 
 // thread starts a locked thread, bound to a core and registered with DPDK, that runs functions until end is called.
 func thread(rt *dpdk.Runtime, core int) (on func(func() error) error, end func(), err error) {
-	calls, ready := make(chan func()), make(chan error)
+	calls, ready, ended := make(chan func()), make(chan error), make(chan struct{})
 	go func() {
 		runtime.LockOSThread() // the thread ends with this goroutine
 		if err := errors.Join(dpdk.Pin(core), rt.RegisterThread()); err != nil {
@@ -333,7 +333,7 @@ func thread(rt *dpdk.Runtime, core int) (on func(func() error) error, end func()
 			f()
 		}
 		rt.UnregisterThread()
-		ready <- nil
+		close(ended)
 	}()
 	if err := <-ready; err != nil {
 		return nil, nil, err
@@ -343,7 +343,7 @@ func thread(rt *dpdk.Runtime, core int) (on func(func() error) error, end func()
 		calls <- func() { done <- f() }
 		return <-done
 	}
-	return on, func() { close(calls); <-ready }, nil
+	return on, func() { close(calls); <-ended }, nil
 }
 
 // turns measures a and b in pairs, A B B A, so that a drift of the machine hits both alike.

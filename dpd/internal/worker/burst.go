@@ -89,7 +89,7 @@ func (w *Worker) admit(i int, steerIt bool) {
 		return
 	}
 	// A TCP packet is never for the sync thread, so with one worker there is no question whose it is.
-	if steerIt && !(w.alone && info.Class == packet.ClassTCP) && w.view.Steer != nil && !w.goesHere(p, in, w.view.Steer.Steer(info), info.Addr, info.Meta) {
+	if steerIt && (!w.alone || info.Class != packet.ClassTCP) && w.view.Steer != nil && !w.goesHere(p, in, w.view.Steer.Steer(info), info.Addr, info.Meta) {
 		return
 	}
 	k := &w.key[w.n]
