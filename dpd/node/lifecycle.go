@@ -45,8 +45,11 @@ func (n *Node) member(ctx context.Context) error {
 	var fenced flow.Node
 	for {
 		a, err := j.join(ctx, fenced)
-		if ctx.Err() != nil {
+		// A node that is told to stop while it joins has not failed, whatever join says of it.
+		select {
+		case <-ctx.Done():
 			return nil
+		default:
 		}
 		if err != nil {
 			return err

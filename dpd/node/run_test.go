@@ -182,7 +182,12 @@ func TestNodesRunJoinServeAndStop(t *testing.T) {
 	syncv1.RegisterCoordinatorServiceServer(srv, co)
 	served := make(chan error, 1)
 	go func() { served <- srv.Serve(l) }()
-	defer func() { srv.Stop(); <-served }()
+	defer func() {
+		srv.Stop()
+		if err := <-served; err != nil {
+			t.Errorf("the coordinator's server ended with %v", err)
+		}
+	}()
 
 	sw := dpdtest.NewSwitch(3)
 	client := dpdtest.NewHost(sw, [6]byte{2, 0, 0, 0, 9, 1}, nodeMAC(0), dpdtest.Addr("10.0.0.2"), dpdtest.Addr("fd00::2"))

@@ -43,9 +43,7 @@ func (n *Node) wire() error {
 	if len(devices) != len(n.cfg.Ports) {
 		return fmt.Errorf("%d devices for %d configured ports", len(devices), len(n.cfg.Ports))
 	}
-	for _, d := range devices {
-		n.ports = append(n.ports, d)
-	}
+	n.ports = append(n.ports, devices...)
 	n.hwSync = make([]bool, len(n.ports))
 	n.owed = make([]atomic.Bool, count)
 	n.routes = &neigh.Publisher{}

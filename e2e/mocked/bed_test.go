@@ -47,7 +47,7 @@ func newBed(t *testing.T) *bed {
 	b := &bed{t: t, ctrl: gomock.NewController(t), dir: t.TempDir()}
 	file := filepath.Join(b.dir, "seed.yaml")
 	b.must(os.WriteFile(file, []byte(seed), 0o600))
-	var out io.Writer = io.Discard
+	out := io.Discard
 	if testing.Verbose() {
 		out = t.Output()
 	}

@@ -3,6 +3,7 @@ package main
 import (
 	"bufio"
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -38,8 +39,10 @@ func boot(ctx context.Context, k kernel, img string) error {
 		return fmt.Errorf("the guest's script ended with %s", code)
 	case ctx.Err() != nil:
 		return fmt.Errorf("the guest did not end: %w", context.Cause(ctx))
+	case err != nil:
+		return fmt.Errorf("the guest stopped before its script ended: %w", err)
 	}
-	return fmt.Errorf("the guest stopped before its script ended (%v)", err)
+	return errors.New("the guest stopped before its script ended")
 }
 
 // console copies the guest's lines to w and returns what followed the exit mark.

@@ -37,16 +37,16 @@ func (f *fake) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	f.got = append(f.got, strings.TrimSpace(key+" "+string(body)))
 	if r.Header.Get("Authorization") != "Bearer sesame" {
 		w.WriteHeader(http.StatusUnauthorized)
-		io.WriteString(w, `{"code":16,"message":"who are you","details":[{"reason":"NO_IDENTITY"}]}`)
+		fmt.Fprint(w, `{"code":16,"message":"who are you","details":[{"reason":"NO_IDENTITY"}]}`)
 		return
 	}
 	answer, ok := f.answers[key]
 	if !ok {
 		w.WriteHeader(http.StatusNotFound)
-		io.WriteString(w, `{"code":5,"message":"not found"}`)
+		fmt.Fprint(w, `{"code":5,"message":"not found"}`)
 		return
 	}
-	io.WriteString(w, answer)
+	fmt.Fprint(w, answer)
 }
 
 func runCommand(t *testing.T, f *fake, args ...string) (string, error) {

@@ -107,7 +107,13 @@ func newGateway(t *testing.T, cfg Config) (*Gateway, *backend) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { conn.Close(); cancel(); <-done })
+	t.Cleanup(func() {
+		conn.Close()
+		cancel()
+		if err := <-done; err != nil {
+			t.Errorf("the backend's server ended with %v", err)
+		}
+	})
 	tokens, err := auth.ReadTokens(strings.NewReader("viewer eve " + viewer + "\nadmin al " + admin + "\n"))
 	if err != nil {
 		t.Fatal(err)
@@ -262,7 +268,11 @@ func serve(t *testing.T, g *Gateway) (url string, stop func() error) {
 	done := make(chan error, 1)
 	go func() { done <- g.Serve(ctx, lis) }()
 	stop = sync.OnceValue(func() error { cancel(); return <-done })
-	t.Cleanup(func() { stop() })
+	t.Cleanup(func() {
+		if err := stop(); err != nil {
+			t.Errorf("the gateway ended with %v", err)
+		}
+	})
 	scheme := "http://"
 	if g.cfg.TLS != nil {
 		scheme = "https://"

@@ -108,7 +108,11 @@ func startServer(t *testing.T, cfg ServerConfig) (*Server, func() error) {
 		}
 		return result
 	}
-	t.Cleanup(func() { stop() })
+	t.Cleanup(func() {
+		if err := stop(); err != nil {
+			t.Errorf("the server ended with %v", err)
+		}
+	})
 	return s, stop
 }
 
@@ -248,7 +252,7 @@ func TestTogetherEndsAllWithTheFirstAndKeepsItsError(t *testing.T) {
 	err := Together(t.Context(),
 		func(context.Context) error { return boom },
 		func(ctx context.Context) error { <-ctx.Done(); ended = true; return ctx.Err() })
-	if err != boom || !ended {
+	if !errors.Is(err, boom) || !ended {
 		t.Errorf("got %v, other ended: %v", err, ended)
 	}
 }

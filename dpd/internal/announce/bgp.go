@@ -83,7 +83,7 @@ func (b *BGP) path(r Route) (*apiutil.Path, error) {
 	if err != nil {
 		return nil, err
 	}
-	attrs := []bgp.PathAttributeInterface{bgp.NewPathAttributeOrigin(uint8(bgp.BGP_ORIGIN_ATTR_TYPE_IGP))}
+	attrs := []bgp.PathAttributeInterface{bgp.NewPathAttributeOrigin(bgp.BGP_ORIGIN_ATTR_TYPE_IGP)}
 	if r.Prepend > 0 {
 		own := make([]uint32, r.Prepend)
 		for i := range own {

@@ -87,9 +87,9 @@ func (c *checker) eal(cfg *Config) {
 }
 
 // devices are the names that ports may use.
-func (cfg *Config) devices() []string {
-	names := slices.Clone(cfg.EAL.PCI)
-	for _, v := range cfg.EAL.VDevs {
+func (c *Config) devices() []string {
+	names := slices.Clone(c.EAL.PCI)
+	for _, v := range c.EAL.VDevs {
 		name, _, _ := strings.Cut(v, ",")
 		names = append(names, name)
 	}
@@ -179,11 +179,11 @@ func (c *checker) bgp(cfg *Config) {
 }
 
 // uplink is the first address of each family of the first port.
-func (cfg *Config) uplink() (v4, v6 netip.Addr) {
-	if len(cfg.Ports) == 0 {
+func (c *Config) uplink() (v4, v6 netip.Addr) {
+	if len(c.Ports) == 0 {
 		return v4, v6
 	}
-	for _, a := range cfg.Ports[0].Addresses {
+	for _, a := range c.Ports[0].Addresses {
 		switch addr := a.Addr(); {
 		case addr.Is4() && !v4.IsValid():
 			v4 = addr
@@ -195,23 +195,23 @@ func (cfg *Config) uplink() (v4, v6 netip.Addr) {
 }
 
 // NextHops are those of announced routes: as configured, else the uplink's addresses. Either may be invalid (none).
-func (cfg *Config) NextHops() (v4, v6 netip.Addr) {
-	v4, v6 = cfg.uplink()
-	if cfg.BGP.NextHopV4.IsValid() {
-		v4 = cfg.BGP.NextHopV4
+func (c *Config) NextHops() (v4, v6 netip.Addr) {
+	v4, v6 = c.uplink()
+	if c.BGP.NextHopV4.IsValid() {
+		v4 = c.BGP.NextHopV4
 	}
-	if cfg.BGP.NextHopV6.IsValid() {
-		v6 = cfg.BGP.NextHopV6
+	if c.BGP.NextHopV6.IsValid() {
+		v6 = c.BGP.NextHopV6
 	}
 	return v4, v6
 }
 
 // RouterID is the BGP identifier: as configured, else the uplink's IPv4 address.
-func (cfg *Config) RouterID() netip.Addr {
-	if cfg.BGP.RouterID.IsValid() {
-		return cfg.BGP.RouterID
+func (c *Config) RouterID() netip.Addr {
+	if c.BGP.RouterID.IsValid() {
+		return c.BGP.RouterID
 	}
-	v4, _ := cfg.uplink()
+	v4, _ := c.uplink()
 	return v4
 }
 

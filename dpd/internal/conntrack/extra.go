@@ -6,7 +6,7 @@ import (
 	"github.com/holdfast-lb/holdfast/dpd/internal/flow"
 )
 
-// ErrExtraFull: as many sessions have an Extra as the table was sized for.
+// ErrExtraFull says that as many sessions have an Extra as the table was sized for.
 var ErrExtraFull = errors.New("conntrack: no room for extra state")
 
 // Extra is what few sessions need beside their record, 64 bytes; pairs are indexed by flow.Direction.

@@ -6,7 +6,7 @@ import (
 	"github.com/holdfast-lb/holdfast/dpd/internal/flow"
 )
 
-// ErrOwners: sessions of more than 65535 lives of nodes at once.
+// ErrOwners refuses sessions of more than 65535 lives of nodes at once.
 var ErrOwners = errors.New("conntrack: too many different owners")
 
 // owners interns the nodes that own sessions, so that a record needs two bytes for one. Index 0 is the zero Node.

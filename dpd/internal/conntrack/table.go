@@ -9,11 +9,11 @@ import (
 )
 
 var (
-	// ErrInvalid: the session's tuples, state or mode can't be stored.
+	// ErrInvalid says that the session's tuples, state or mode can't be stored.
 	ErrInvalid = errors.New("conntrack: invalid session")
-	// ErrTuples: an update would change a tuple.
+	// ErrTuples refuses an update that would change a tuple.
 	ErrTuples = errors.New("conntrack: update of other tuples")
-	// ErrGone: the handle names no record.
+	// ErrGone says that the handle names no record.
 	ErrGone = errors.New("conntrack: no such record")
 )
 
@@ -169,7 +169,7 @@ func (t *Table) Find(k *flow.Key) (flow.Handle, flow.Direction, bool) {
 	return r.Handle(), r.Dir(), r != 0
 }
 
-// Flags, State and Owned are read without loading the whole session.
+// Flags are the flags of h; they, State and Owned are read without loading the whole session.
 func (t *Table) Flags(h flow.Handle) flow.Flags { return t.at(h).flags }
 
 // State is the protocol state of h.

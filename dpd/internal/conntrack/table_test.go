@@ -436,7 +436,7 @@ func TestExtraStateIsBoundedAndReused(t *testing.T) {
 func TestScanVisitsWhoStaysOnce(t *testing.T) {
 	tab := newTable(t, Config{CapacityV4: 100, CapacityV6: 100})
 	stay := map[flow.Handle]int{}
-	var go_ []flow.Handle
+	var going []flow.Handle
 	for i := range 60 {
 		s := tcp4(t)
 		if i%3 == 0 {
@@ -449,7 +449,7 @@ func TestScanVisitsWhoStaysOnce(t *testing.T) {
 			t.Fatal(err)
 		}
 		if i%4 == 0 {
-			go_ = append(go_, h)
+			going = append(going, h)
 		} else {
 			stay[h] = 0
 		}
@@ -464,9 +464,9 @@ func TestScanVisitsWhoStaysOnce(t *testing.T) {
 		if cursor == 0 {
 			break
 		}
-		if len(go_) > 0 {
-			tab.Remove(go_[0])
-			go_ = go_[1:]
+		if len(going) > 0 {
+			tab.Remove(going[0])
+			going = going[1:]
 		}
 	}
 	for h, n := range stay {

@@ -6,11 +6,11 @@ import "github.com/holdfast-lb/holdfast/dpd/internal/steer"
 type Hash uint8
 
 const (
-	// HashNone: the device does not spread, or by rules of its own (a kernel fanout).
+	// HashNone says that the device does not spread, or does so by rules of its own (a kernel fanout).
 	HashNone Hash = iota
-	// HashBoth: by both ends of the flow; software puts most packets right.
+	// HashBoth is by both ends of the flow; software puts most packets right.
 	HashBoth
-	// HashClient: by source address and port under the cluster's key, as buckets are made.
+	// HashClient is by source address and port under the cluster's key, as buckets are made.
 	HashClient
 )
 

@@ -105,7 +105,11 @@ func drainRing(t *testing.T, p *Port) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer release()
+	defer func() {
+		if err := release(); err != nil {
+			t.Error(err)
+		}
+	}()
 	for {
 		n := int(p.id.RxBurst(0, vs[0]))
 		if n == 0 {

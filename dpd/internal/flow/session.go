@@ -76,22 +76,22 @@ const (
 type Flags uint16
 
 const (
-	// Unbound: the service or server is not in this node's configuration; the mapping serves all the same. No table holds
-	// it: node says it of what it shows, since a configuration may come at any time.
+	// Unbound says that the service or server is not in this node's configuration; the mapping serves all the same. No
+	// table holds it: node says it of what it shows, since a configuration may come at any time.
 	Unbound Flags = 1 << iota
-	// ReplyOnly: a higher birth owns the original tuple; only the reply tuple finds this record. Travels, sticky.
+	// ReplyOnly says that a higher birth owns the original tuple; only the reply tuple finds this record. Travels, sticky.
 	ReplyOnly
-	// SoftTomb: aged (AGE). The mapping is kept; a data packet revives it with term+1.
+	// SoftTomb is an aged session (AGE). The mapping is kept; a data packet revives it with term+1.
 	SoftTomb
-	// HardTomb: closed (CLOSE). Final within its birth; serves nothing.
+	// HardTomb is a closed session (CLOSE). Final within its birth; serves nothing.
 	HardTomb
-	// Synced: the record came from a peer and no packet of it was seen here yet.
+	// Synced says that the record came from a peer and no packet of it was seen here yet.
 	Synced
-	// Embryonic: TCP whose handshake is not done. It travels only as an answer or under defer.
+	// Embryonic is TCP whose handshake is not done. It travels only as an answer or under defer.
 	Embryonic
-	// Confirmed: at least one peer acknowledged a version of this birth.
+	// Confirmed says that at least one peer acknowledged a version of this birth.
 	Confirmed
-	// Counted: the session counts on its server's load on this node. The table's own; others leave it as it is.
+	// Counted says that the session counts on its server's load on this node. The table's own; others leave it as it is.
 	Counted
 )
 

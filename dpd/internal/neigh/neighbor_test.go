@@ -117,7 +117,7 @@ func TestALivingNeighbourIsConfirmedAndADeadOneForgotten(t *testing.T) {
 			w.pass(2_010)
 			var asked []sent
 			for _, s := range w.take() {
-				if s.port == 0 && !(s.frame[0] == 0x33 && s.frame[5] == 0x16) {
+				if s.port == 0 && (s.frame[0] != 0x33 || s.frame[5] != 0x16) {
 					asked = append(asked, s)
 				}
 			}

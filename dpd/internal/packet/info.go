@@ -6,8 +6,7 @@ package packet
 type Class uint8
 
 const (
-	// Refused: Parse gave a reason; only what was read before it is set.
-	Refused Class = iota
+	Refused Class = iota // Parse gave a reason; only what was read before it is set
 	ClassTCP
 	ClassUDP
 	ClassEcho  // ICMP or ICMPv6 echo request or reply; both ports of Meta are the identifier

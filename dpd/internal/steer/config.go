@@ -9,7 +9,7 @@ import (
 	"github.com/holdfast-lb/holdfast/dpd/internal/flow"
 )
 
-// ErrConfig: a steering configuration that contradicts itself.
+// ErrConfig refuses a steering configuration that contradicts itself.
 var ErrConfig = errors.New("steer: bad configuration")
 
 // MaxVIPRules is how many VIP prefixes of a family get rules of their own. Beyond it one rule spreads everything of that

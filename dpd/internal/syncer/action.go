@@ -8,21 +8,23 @@ import (
 // ActionKind says what a Shard asks of its worker.
 type ActionKind uint8
 
+// What a Shard asks for and, from ActTakenOver on, the events that it tells to those who watch: Msg.Rec is the record after
+// the event.
 const (
-	// ActSend: queue Msg for node To (AllNodes: every member) in Lane, with Ref and Seq. Hand it to Sync.Queue.
+	// ActSend asks to queue Msg for node To (AllNodes: every member) in Lane, with Ref and Seq. Hand it to Sync.Queue.
 	ActSend ActionKind = 1 + iota
-	// ActDigest: send the leaf sums Digest to node To or all. Hand it to Sync.Queue.
+	// ActDigest asks to send the leaf sums Digest to node To or all. Hand it to Sync.Queue.
 	ActDigest
-	// ActBulkBegin and ActBulkEnd: this shard's part of the bulk to node To, Records, Tombstones and Sum of it. Hand them to Sync.Queue.
+	// ActBulkBegin opens this shard's part of the bulk to node To, which owns Records. Hand it to Sync.Queue.
 	ActBulkBegin
+	// ActBulkEnd ends that part and tells Records, Tombstones and Sum of it. Hand it to Sync.Queue.
 	ActBulkEnd
-	// ActTombs: what this shard's tombstones wait for, StableAt and FloorAt, and the life whose claims members have. Hand it to Sync.Queue.
+	// ActTombs tells what this shard's tombstones wait for, StableAt and FloorAt, and the life whose claims members have. Hand it to Sync.Queue.
 	ActTombs
-	// ActInstalled: Msg.Rec, which was asked for, can translate packets now; packets waiting for either tuple may go.
+	// ActInstalled says that Msg.Rec, which was asked for, can translate packets now; packets waiting for either tuple may go.
 	ActInstalled
-	// ActMissed: every peer asked said that it has no record of Msg.Rec.Orig; packets waiting for it may go.
+	// ActMissed says that no peer that was asked has a record of Msg.Rec.Orig; packets waiting for it may go.
 	ActMissed
-	// The rest are events for those who watch: Msg.Rec is the record after the event.
 	ActTakenOver
 	ActAdopted
 	ActReborn

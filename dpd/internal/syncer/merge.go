@@ -44,7 +44,7 @@ func (s *Shard) record(m *member, msg *syncwire.Message) {
 
 // order compares two versions of one life.
 func (s *Shard) order(a, b *flow.Session) int {
-	if s.off_ == 0 {
+	if s.rules == 0 {
 		return a.CompareVersion(b)
 	}
 	x, y := *a, *b

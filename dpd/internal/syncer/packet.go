@@ -105,13 +105,13 @@ func (s *Shard) revive(h flow.Handle, x *flow.Session) {
 type SynVerdict uint8
 
 const (
-	// SynServe: translate it with the record; it is a retransmission or does not begin anything.
+	// SynServe says to translate it with the record; it is a retransmission or does not begin anything.
 	SynServe SynVerdict = iota
-	// SynReborn: the record got a new birth with the same mapping; translate.
+	// SynReborn says that the record got a new birth with the same mapping; translate.
 	SynReborn
-	// SynNew: schedule it as a new session. Create displaces the record.
+	// SynNew says to schedule it as a new session. Create displaces the record.
 	SynNew
-	// SynDrop: too many of them.
+	// SynDrop says that there are too many of them.
 	SynDrop
 )
 

@@ -13,7 +13,6 @@ type prober struct {
 	at     [64]int64 // when the last ones were sent, by seq
 	theirs uint32
 	theirT int64
-	first  uint32 // first one sent since this node stood still
 }
 
 func (p *peer) sendProbe() {

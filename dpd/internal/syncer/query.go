@@ -41,11 +41,11 @@ type pending struct {
 type MissVerdict uint8
 
 const (
-	// MissDrop: nobody has it, or too much is asked; count and drop, never a RST.
+	// MissDrop says that nobody has it, or too much is asked; count and drop, never a RST.
 	MissDrop MissVerdict = iota
-	// MissWait: peers were asked; hold the packet until ActInstalled or ActMissed, at most 20 ms, or 100 ms if it is no TCP.
+	// MissWait says that peers were asked; hold the packet until ActInstalled or ActMissed, at most 20 ms, or 100 ms if it is no TCP.
 	MissWait
-	// MissSchedule: UDP in quiet times; schedule it as new.
+	// MissSchedule is for UDP in quiet times; schedule it as new.
 	MissSchedule
 )
 
@@ -173,7 +173,7 @@ func (s *Shard) asked(m *member, msg *syncwire.Message) {
 	h, _, ok := s.store.Find(&k)
 	if ok {
 		s.store.Load(h, &s.cur)
-		ok = mapped(&s.cur) && !(s.off(QueryBlindToSoft) && s.cur.Flags&flow.SoftTomb != 0)
+		ok = mapped(&s.cur) && (!s.off(QueryBlindToSoft) || s.cur.Flags&flow.SoftTomb == 0)
 	}
 	if ok {
 		if !announced(&s.cur) && s.cur.Flags&flow.Confirmed == 0 {

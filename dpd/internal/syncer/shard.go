@@ -7,7 +7,7 @@ import (
 	"github.com/holdfast-lb/holdfast/dpd/internal/syncwire"
 )
 
-// ErrNotMine: the call needs the session to be owned by this node.
+// ErrNotMine refuses a call that needs the session to be owned by this node.
 var ErrNotMine = errors.New("syncer: session is owned elsewhere")
 
 // Config of a Shard.
@@ -27,7 +27,7 @@ type Shard struct {
 	store Store
 	ports Ports
 	self  flow.Node
-	off_  Rules
+	rules Rules
 	key   [2]uint64
 	now   int64
 	clock clock
@@ -72,7 +72,7 @@ type Shard struct {
 // New returns a Shard over a store that no other Shard uses.
 func New(cfg Config, store Store, ports Ports) *Shard {
 	s := &Shard{
-		store: store, ports: ports, self: cfg.Self, off_: cfg.Off,
+		store: store, ports: ports, self: cfg.Self, rules: cfg.Off,
 		attend: make([]attention, attendSize), queries: make([]query, querySize), graves: make([]grave, 1<<gravesBits),
 		nacks: tokens{rate: 20000, burst: 4000}, asks: tokens{rate: 5000, burst: 1000}, rebirth: tokens{rate: 2000, burst: 500},
 		out:   make([]Action, 0, 64),
@@ -88,7 +88,7 @@ func New(cfg Config, store Store, ports Ports) *Shard {
 	return s
 }
 
-func (s *Shard) off(r Rules) bool { return s.off_&r != 0 }
+func (s *Shard) off(r Rules) bool { return s.rules&r != 0 }
 
 // Self is the node that this shard speaks for.
 func (s *Shard) Self() flow.Node { return s.self }

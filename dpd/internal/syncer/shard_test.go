@@ -466,8 +466,8 @@ func TestExpired(t *testing.T) {
 		x.Flags = flow.Embryonic
 		h, _ := b.Create(b.now, &x)
 		b.Expired(b.now, h)
-		if len(b.store.rec) != 0 || len(b.sends()) != 0 || len(b.ports.freed_) != 1 {
-			t.Errorf("%d records, freed %v", len(b.store.rec), b.ports.freed_)
+		if len(b.store.rec) != 0 || len(b.sends()) != 0 || len(b.ports.freed) != 1 {
+			t.Errorf("%d records, freed %v", len(b.store.rec), b.ports.freed)
 		}
 	})
 	t.Run("an embryonic session that was given as an answer is aged like others", func(t *testing.T) {

@@ -122,10 +122,10 @@ func (m *mapStore) sessions() []flow.Session {
 
 // portLog is a Ports that holds the blocks of given addresses and remembers what happened.
 type portLog struct {
-	mine           map[string]bool
-	marked, freed_ []flow.Key
+	mine          map[string]bool
+	marked, freed []flow.Key
 }
 
 func (p *portLog) Mark(k flow.Key)        { p.marked = append(p.marked, k) }
-func (p *portLog) Release(k flow.Key)     { p.freed_ = append(p.freed_, k) }
+func (p *portLog) Release(k flow.Key)     { p.freed = append(p.freed, k) }
 func (p *portLog) Holds(k *flow.Key) bool { return p.mine[k.Dst().Addr().String()] }

@@ -40,7 +40,7 @@ type fenced struct {
 	at      int64 // since when
 }
 
-// ErrConfig: a SyncConfig that can't be used.
+// ErrConfig refuses a SyncConfig that can't be used.
 var ErrConfig = errors.New("syncer: bad config")
 
 // Sync is the sync thread's machine: the links to all members. It belongs to one thread. Times are unix milliseconds that

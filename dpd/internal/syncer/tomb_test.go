@@ -136,7 +136,7 @@ func TestTombstonesAreCollected(t *testing.T) {
 		b, s, seq := closed(t, 1)
 		b.Confirmed(nodeID(2), seq)
 		b.Confirmed(nodeID(3), seq)
-		if !b.after(60_000, s) || len(b.ports.freed_) != 0 {
+		if !b.after(60_000, s) || len(b.ports.freed) != 0 {
 			t.Fatal("collected while others may still hold it")
 		}
 		b.Watermarks(nodeID(2), 0, b.now)
@@ -144,7 +144,7 @@ func TestTombstonesAreCollected(t *testing.T) {
 			t.Fatal("one member's word was enough")
 		}
 		b.Watermarks(nodeID(3), 0, b.now)
-		if b.after(1_000, s) || len(b.ports.freed_) != 1 {
+		if b.after(1_000, s) || len(b.ports.freed) != 1 {
 			t.Error("not collected, or the port is not free")
 		}
 	})
@@ -262,7 +262,7 @@ func TestTheHolderOfABlockWaitsForADegradedMemberToForgetWhatAged(t *testing.T) 
 			t.Errorf("aged %v: the closed one waits as well", age)
 		}
 		b.Watermarks(nodeID(3), 0, b.now)
-		if b.after(1_000, s) || len(b.ports.freed_) != 2 {
+		if b.after(1_000, s) || len(b.ports.freed) != 2 {
 			t.Errorf("aged %v: not collected in the end", age)
 		}
 	}

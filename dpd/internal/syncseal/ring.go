@@ -24,9 +24,9 @@ const (
 )
 
 var (
-	// ErrKeys: a set of cluster keys that can't be used.
+	// ErrKeys refuses a set of cluster keys that can't be used.
 	ErrKeys = errors.New("syncseal: bad cluster keys")
-	// ErrNoKey: the ring holds no key to seal with.
+	// ErrNoKey says that the ring holds no key to seal with.
 	ErrNoKey = errors.New("syncseal: no cluster key")
 )
 

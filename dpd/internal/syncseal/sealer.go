@@ -12,9 +12,9 @@ import (
 const MaxCounter = 1 << 48
 
 var (
-	// ErrExhausted: the counters of this salt are used up; the link needs a new salt, hence a new HELLO.
+	// ErrExhausted says that the counters of this salt are used up; the link needs a new salt, hence a new HELLO.
 	ErrExhausted = errors.New("syncseal: the counters of this salt are used up")
-	// ErrBuffer: the datagram is shorter than a header, or has no room for the tag.
+	// ErrBuffer says that the datagram is shorter than a header, or has no room for the tag.
 	ErrBuffer = errors.New("syncseal: no datagram, or no room for its tag")
 )
 

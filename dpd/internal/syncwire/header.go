@@ -9,15 +9,18 @@ const (
 	TagLen = 16
 	// Magic opens each datagram: the bytes "hf".
 	Magic uint16 = 'h' | 'f'<<8
-	// Major is the version that must be equal, Minor the one that may differ.
+	// Major is the version that must be equal.
 	Major uint8 = 1
+	// Minor is the version that may differ.
 	Minor uint8 = 1
-	// MinMTU and MaxDatagram bound the UDP payload: every body fits into the smallest, and nothing above the largest is read.
-	MinMTU      = 1200
+	// MinMTU is the smallest UDP payload: every body fits into it.
+	MinMTU = 1200
+	// MaxDatagram is the largest UDP payload: nothing above it is read.
 	MaxDatagram = 9000
-	// HelloLen and FencedLen are the lengths of datagrams with nothing but a HELLO or HELLO_ACK, or a FENCED: what asks for an
-	// answer has to be as long, or forged senders could make a node send more than they do.
-	HelloLen  = emptyLen + tlvHeaderLen + 16 + 16 + 8 + 8 + 3 + 2
+	// HelloLen is the length of a datagram with nothing but a HELLO or HELLO_ACK: what asks for an answer has to be as long,
+	// or forged senders could make a node send more than they do.
+	HelloLen = emptyLen + tlvHeaderLen + 16 + 16 + 8 + 8 + 3 + 2
+	// FencedLen is that of a datagram with nothing but a FENCED, for the same reason.
 	FencedLen = emptyLen + tlvHeaderLen + 8 + 8 + 8 + 16
 	emptyLen  = HeaderLen + tlvHeaderLen + clockLen + TagLen
 )

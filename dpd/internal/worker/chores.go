@@ -100,7 +100,7 @@ const maxOwed = 2 * syncer.MaxMembers
 // since no digest makes up for them.
 func (w *Worker) outbox(a *syncer.Action) bool {
 	ends := a.Kind == syncer.ActBulkBegin || a.Kind == syncer.ActBulkEnd
-	if !(ends && len(w.owed) > 0) && w.cfg.Links.Outbox.Put(a) {
+	if (!ends || len(w.owed) == 0) && w.cfg.Links.Outbox.Put(a) {
 		return true
 	}
 	if ends && len(w.owed) < maxOwed {

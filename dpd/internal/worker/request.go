@@ -9,7 +9,7 @@ import (
 	"github.com/holdfast-lb/holdfast/dpd/internal/stat"
 )
 
-// ErrBusy: the mailbox is full, or the worker did not take the request in time.
+// ErrBusy says that the mailbox is full, or the worker did not take the request in time.
 var ErrBusy = errors.New("worker: mailbox full")
 
 // Request is run by the worker's thread between two bursts. It must be short: whoever has much to do sends many.

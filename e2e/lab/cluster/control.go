@@ -75,7 +75,7 @@ func (l *Lab) startControl(ctx context.Context) error {
 		err = errors.New("mesh ended")
 	}
 	if err != nil {
-		return fmt.Errorf("%w (%v)\n%s", err, last, l.procs.Tail("mesh", 10))
+		return fmt.Errorf("%w\n%s", errors.Join(err, last), l.procs.Tail("mesh", 10))
 	}
 	return nil
 }

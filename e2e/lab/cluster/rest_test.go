@@ -2,6 +2,7 @@ package cluster
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net/http"
 	"net/http/httptest"
@@ -71,7 +72,7 @@ func TestOptions(t *testing.T) {
 	if got, err := loadOptions(dir); err != nil || got != o {
 		t.Errorf("%+v %v", got, err)
 	}
-	if _, err := loadOptions(t.TempDir()); err != ErrNoLab {
+	if _, err := loadOptions(t.TempDir()); !errors.Is(err, ErrNoLab) {
 		t.Errorf("no state file: %v", err)
 	}
 }

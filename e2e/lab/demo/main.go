@@ -68,7 +68,7 @@ func verdict(r result, err error, control bool) int {
 }
 
 func demo(ctx context.Context, o cluster.Options, short, keep, verbose bool) (result, error) {
-	var progress io.Writer = io.Discard
+	progress := io.Discard
 	if verbose {
 		progress = os.Stdout
 	}

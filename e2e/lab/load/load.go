@@ -59,7 +59,7 @@ type flow struct {
 func (f *flow) fail(err error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	if f.state.Broken == "" && !(f.closing && errors.Is(err, net.ErrClosed)) {
+	if f.state.Broken == "" && (!f.closing || !errors.Is(err, net.ErrClosed)) {
 		f.state.Broken = err.Error()
 	}
 }

@@ -59,7 +59,9 @@ func (s *server) run() {
 				e = s.echo(e)
 			}
 			if e.Server != "" {
-				s.udp.WriteTo(stream.AppendEcho(nil, e), from)
+				if _, err := s.udp.WriteTo(stream.AppendEcho(nil, e), from); err != nil {
+					return
+				}
 			}
 		}
 	}()
@@ -77,7 +79,9 @@ func (s *server) answer(c *net.TCPConn) {
 			s.misbehave(c, conn, seq)
 			return
 		}
-		c.Write(stream.Append(nil, stream.FromServer, conn, seq, n))
+		if _, err := c.Write(stream.Append(nil, stream.FromServer, conn, seq, n)); err != nil {
+			return
+		}
 	}
 }
 
@@ -135,20 +139,22 @@ func TestGoodServer(t *testing.T) {
 }
 
 func TestBrokenConnections(t *testing.T) {
+	// What the server fails to do shows in the client's verdict, which the rows judge.
+	send := func(c *net.TCPConn, b []byte) { _, _ = c.Write(b) }
 	for name, row := range map[string]struct {
 		misbehave func(c *net.TCPConn, conn, seq uint32)
 		want      string
 	}{
-		"a reset":            {func(c *net.TCPConn, _, _ uint32) { c.SetLinger(0) }, "reset"},
+		"a reset":            {func(c *net.TCPConn, _, _ uint32) { _ = c.SetLinger(0) }, "reset"},
 		"an end before time": {func(c *net.TCPConn, _, _ uint32) {}, "EOF"},
 		"silence":            {func(c *net.TCPConn, _, _ uint32) { time.Sleep(2 * time.Second) }, "timeout"},
 		"another's answer": {func(c *net.TCPConn, conn, seq uint32) {
-			c.Write(stream.Append(nil, stream.FromServer, conn+100, seq, 5))
+			send(c, stream.Append(nil, stream.FromServer, conn+100, seq, 5))
 		}, "another connection"},
-		"an answer left out": {func(c *net.TCPConn, conn, seq uint32) { c.Write(stream.Append(nil, stream.FromServer, conn, seq+1, 5)) }, "missing"},
-		"bytes of its own":   {func(c *net.TCPConn, _, _ uint32) { c.Write([]byte(strings.Repeat("x", 100))) }, "not a frame"},
+		"an answer left out": {func(c *net.TCPConn, conn, seq uint32) { send(c, stream.Append(nil, stream.FromServer, conn, seq+1, 5)) }, "missing"},
+		"bytes of its own":   {func(c *net.TCPConn, _, _ uint32) { send(c, []byte(strings.Repeat("x", 100))) }, "not a frame"},
 		"an answer cut in two": {func(c *net.TCPConn, conn, seq uint32) {
-			c.Write(stream.Append(nil, stream.FromServer, conn, seq, 50)[:30])
+			send(c, stream.Append(nil, stream.FromServer, conn, seq, 50)[:30])
 		}, "unexpected EOF"},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -182,6 +188,7 @@ func TestBrokenUDP(t *testing.T) {
 	}{
 		"another server":        {func(e stream.Echo) stream.Echo { e.Server = "b"; return e }, "moved from a"},
 		"another local address": {func(e stream.Echo) stream.Echo { e.Seen = netip.MustParseAddrPort("192.0.2.1:1"); return e }, "moved from a"},
+		"another flow's echo":   {func(e stream.Echo) stream.Echo { e.Conn = 77; return e }, "not an echo of this flow: an echo of flow 77"},
 		"silence":               {func(e stream.Echo) stream.Echo { e.Server = ""; return e }, "no echo"},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -79,8 +79,11 @@ func (u *udpFlow) receive(limit time.Duration) error {
 			continue
 		}
 		e, err := stream.ParseEcho(u.in[:n])
-		if err != nil || e.Conn != u.f.state.ID {
-			u.f.fail(fmt.Errorf("an echo of flow %d, or none: %v", e.Conn, err))
+		if err == nil && e.Conn != u.f.state.ID {
+			err = fmt.Errorf("an echo of flow %d", e.Conn)
+		}
+		if err != nil {
+			u.f.fail(fmt.Errorf("not an echo of this flow: %w", err))
 			return nil
 		}
 		if u.first.Server == "" {

@@ -78,7 +78,9 @@ func answer(c net.Conn) {
 		if err != nil {
 			if !errors.Is(err, io.EOF) {
 				log.Printf("stream of %v: %v", c.RemoteAddr(), err)
-				c.(*net.TCPConn).SetLinger(0)
+				if err := c.(*net.TCPConn).SetLinger(0); err != nil {
+					log.Printf("stream of %v ends without a reset: %v", c.RemoteAddr(), err)
+				}
 			}
 			return
 		}

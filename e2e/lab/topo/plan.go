@@ -97,7 +97,7 @@ const (
 // LBHost is the host part of node i in the networks of data and management.
 func LBHost(i int) int { return 10 + i }
 
-// Addresses that others need.
+// RouterOn is the router's addresses in network n.
 func RouterOn(n int) (v4, v6 netip.Addr) { return V4(n, hostRouter), V6(n, hostRouter) }
 
 // BGPPeer is the router's address in the management network.

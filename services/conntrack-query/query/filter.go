@@ -207,11 +207,11 @@ func (f *Filter) Match(s *conntrackv1.Session) bool {
 func (c *cond) match(s *conntrackv1.Session) bool {
 	end := map[string]*dpdv1.Endpoint{"client": s.GetClient(), "vip": s.GetVip(), "laddr": s.GetLaddr(), "server": s.GetServer()}
 	name, part, _ := strings.Cut(c.field, ".")
-	switch {
-	case part == "address":
+	switch part {
+	case "address":
 		a, err := netip.ParseAddr(end[name].GetAddress())
 		return c.equal(err == nil && c.prefix.Contains(a))
-	case part == "port":
+	case "port":
 		return c.order(uint64(end[name].GetPort()), c.number)
 	}
 	switch c.field {

@@ -220,7 +220,7 @@ func TestADeadNodeIsNamedAndLeftOut(t *testing.T) {
 	}
 }
 
-type liar struct{ shelf }
+type liar struct{}
 
 func (l *liar) List(context.Context, *Node, *dpdv1.SessionFilter, []byte, int) ([]*dpdv1.Session, []byte, error) {
 	return nil, []byte("place"), nil

@@ -15,8 +15,10 @@ import (
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/health"
 	"google.golang.org/grpc/health/grpc_health_v1"
+	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/durationpb"
 	"google.golang.org/protobuf/types/known/fieldmaskpb"
@@ -499,7 +501,9 @@ func TestWatchBeginsWithAllAndGoesOnWithChanges(t *testing.T) {
 		}
 	}
 	cancel()
-	<-done
+	if err := <-done; status.Code(err) != codes.Canceled {
+		t.Errorf("the watch ended with %v", err)
+	}
 }
 
 type stream struct {

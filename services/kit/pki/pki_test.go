@@ -52,8 +52,9 @@ func handshake(server, client *tls.Config) (serverErr, clientErr error) {
 	defer a.Close()
 	defer b.Close()
 	deadline := time.Now().Add(5 * time.Second)
-	a.SetDeadline(deadline)
-	b.SetDeadline(deadline)
+	if err := errors.Join(a.SetDeadline(deadline), b.SetDeadline(deadline)); err != nil {
+		return err, err
+	}
 	done := make(chan error, 1)
 	go func() {
 		s := tls.Server(a, server)
@@ -208,19 +209,27 @@ func TestAuthorityInAFolderOutlivesTheProcess(t *testing.T) {
 }
 
 func TestOpenCARefusesDamagedFolders(t *testing.T) {
+	must := func(t *testing.T, err error) {
+		t.Helper()
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
 	for name, damage := range map[string]func(t *testing.T, dir string){
-		"key missing": func(t *testing.T, dir string) { os.Remove(filepath.Join(dir, "ca-key.pem")) },
+		"key missing": func(t *testing.T, dir string) { must(t, os.Remove(filepath.Join(dir, "ca-key.pem"))) },
 		"key of another": func(t *testing.T, dir string) {
 			o := t.TempDir()
-			if _, err := OpenCA(o, now); err != nil {
-				t.Fatal(err)
-			}
-			b, _ := os.ReadFile(filepath.Join(o, "ca-key.pem"))
-			os.WriteFile(filepath.Join(dir, "ca-key.pem"), b, 0o600)
+			_, err := OpenCA(o, now)
+			must(t, err)
+			b, err := os.ReadFile(filepath.Join(o, "ca-key.pem"))
+			must(t, err)
+			must(t, os.WriteFile(filepath.Join(dir, "ca-key.pem"), b, 0o600))
 		},
-		"no PEM": func(t *testing.T, dir string) { os.WriteFile(filepath.Join(dir, "ca.pem"), []byte("x"), 0o600) },
+		"no PEM": func(t *testing.T, dir string) {
+			must(t, os.WriteFile(filepath.Join(dir, "ca.pem"), []byte("x"), 0o600))
+		},
 		"no certificate in the PEM": func(t *testing.T, dir string) {
-			os.WriteFile(filepath.Join(dir, "ca.pem"), pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: []byte{1}}), 0o600)
+			must(t, os.WriteFile(filepath.Join(dir, "ca.pem"), pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: []byte{1}}), 0o600))
 		},
 	} {
 		t.Run(name, func(t *testing.T) {

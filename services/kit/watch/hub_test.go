@@ -59,7 +59,9 @@ func TestSlowReaderIsCutOffAndOthersGoOn(t *testing.T) {
 			t.Errorf("the slow reader ended with %v", err)
 		}
 		cancel()
-		<-fast
+		if err := <-fast; !errors.Is(err, context.Canceled) {
+			t.Errorf("the fast reader ended with %v", err)
+		}
 		if n != Depth+2 {
 			t.Errorf("the fast reader saw %d of %d", n, Depth+2)
 		}
@@ -89,11 +91,11 @@ func TestCloseEndsReadersNowAndLater(t *testing.T) {
 func TestServeReturnsWhatBookmarkAndSendReturn(t *testing.T) {
 	var h Hub[int]
 	boom := errors.New("boom")
-	if err := h.Serve(t.Context(), func() error { return boom }, func(int) error { return nil }); err != boom {
+	if err := h.Serve(t.Context(), func() error { return boom }, func(int) error { return nil }); !errors.Is(err, boom) {
 		t.Errorf("bookmark's error became %v", err)
 	}
 	err := h.Serve(t.Context(), func() error { h.Publish(1); return nil }, func(int) error { return boom })
-	if err != boom {
+	if !errors.Is(err, boom) {
 		t.Errorf("send's error became %v", err)
 	}
 }

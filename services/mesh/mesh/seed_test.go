@@ -56,7 +56,7 @@ func TestEverythingWrongWithASeedIsToldWithItsLine(t *testing.T) {
   b: {}
 pools: {}
 virtualServices:
-  web: {port: many, realServers: {one: {adress: 192.0.2.1}}}
+  web: {port: many, realServers: {one: {addr: 192.0.2.1}}}
   x: 7
 healthChecks: [1]
 `))

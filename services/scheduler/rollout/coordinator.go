@@ -19,13 +19,13 @@ func (c Coordinator) Follow(ctx context.Context, set func([]Node)) error {
 	wait := retryMin
 	for ctx.Err() == nil {
 		heard, err := c.stream(ctx, set)
-		if ctx.Err() != nil {
-			return nil
-		}
 		if heard {
 			wait = retryMin
 		}
-		c.Log.Debug("the membership stream ended", "error", err, "wait", wait)
+		// After the end of ctx the error tells only of that, and the end is no failure; the pause ends at once.
+		if ctx.Err() == nil {
+			c.Log.Debug("the membership stream ended", "error", err, "wait", wait)
+		}
 		sleep(ctx, wait, nil)
 		wait = min(2*wait, retryMax)
 	}

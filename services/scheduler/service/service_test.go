@@ -2,6 +2,7 @@ package service
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"log/slog"
@@ -52,8 +53,14 @@ func startPlane(t *testing.T) *plane {
 	p := &plane{addr: lis.Addr().String(), conf: &dpdv1.ApplyConfigRequest{}}
 	s := grpc.NewServer()
 	dpdv1.RegisterDataplaneServiceServer(s, p)
-	go s.Serve(lis)
-	t.Cleanup(s.Stop)
+	served := make(chan error, 1)
+	go func() { served <- s.Serve(lis) }()
+	t.Cleanup(func() {
+		s.Stop()
+		if err := <-served; err != nil {
+			t.Errorf("the data plane's server ended with %v", err)
+		}
+	})
 	return p
 }
 
@@ -329,18 +336,22 @@ func TestVerdictsReachTheDataPlanes(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	write := func(key string, value []byte) {
+		t.Helper()
+		if _, err := kv.Put(t.Context(), key, value); err != nil {
+			t.Fatal(err)
+		}
+	}
 	put := func(key, addr string, st healthv1.BackendState) {
 		t.Helper()
 		b, err := proto.Marshal(&healthv1.BackendHealth{Address: addr, Port: 8080, State: st})
 		if err != nil {
 			t.Fatal(err)
 		}
-		if _, err := kv.Put(t.Context(), key, b); err != nil {
-			t.Fatal(err)
-		}
+		write(key, b)
 	}
-	kv.Put(t.Context(), "backend.web.junk.more", []byte("x"))
-	kv.Put(t.Context(), "backend.web.x", []byte("junk"))
+	write("backend.web.junk.more", []byte("x"))
+	write("backend.web.x", []byte("junk"))
 	put("backend.web.x", "not an address", healthv1.BackendState_BACKEND_STATE_DOWN)
 	put("backend.web.x", "10.9.9.9", healthv1.BackendState_BACKEND_STATE_DOWN) // another server of that name
 	put("backend.web.y", "10.0.0.2", healthv1.BackendState_BACKEND_STATE_DOWN)
@@ -378,7 +389,7 @@ func TestWatchBeginsWithABookmarkAndEndsWithTheProcess(t *testing.T) {
 	for err == nil {
 		_, err = stream.Recv()
 	}
-	if err == io.EOF {
+	if errors.Is(err, io.EOF) {
 		t.Error("the stream ended without a reason")
 	}
 	w.stop()

@@ -56,6 +56,8 @@ func BenchmarkOpenAndChange(b *testing.B) {
 		}
 		b.ReportMetric(float64(time.Since(begun).Microseconds()), "µs/change")
 		cancel()
-		<-done
+		if err := <-done; err != nil {
+			b.Fatal(err)
+		}
 	}
 }

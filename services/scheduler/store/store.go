@@ -60,14 +60,13 @@ func (s *Store) Run(ctx context.Context) error {
 	wait := retryMin
 	for {
 		began := s.now()
-		err := s.follow(ctx)
-		if ctx.Err() != nil {
-			return nil
+		// After the end of ctx the error tells only of that, and the end is no failure.
+		if err := s.follow(ctx); ctx.Err() == nil {
+			if wait = min(2*wait, retryMax); s.now().Sub(began) > retryMax {
+				wait = retryMin
+			}
+			s.log.Warn("the services bucket can't be followed; trying again", "error", err, "wait", wait)
 		}
-		if wait = min(2*wait, retryMax); s.now().Sub(began) > retryMax {
-			wait = retryMin
-		}
-		s.log.Warn("the services bucket can't be followed; trying again", "error", err, "wait", wait)
 		select {
 		case <-ctx.Done():
 			return nil

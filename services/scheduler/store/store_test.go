@@ -49,7 +49,12 @@ func startStore(t testing.TB, js jetstream.JetStream) (s *Store, stop func()) {
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error, 1)
 	go func() { done <- s.Run(ctx) }()
-	stop = sync.OnceFunc(func() { cancel(); <-done })
+	stop = sync.OnceFunc(func() {
+		cancel()
+		if err := <-done; err != nil {
+			t.Errorf("the store ended with %v", err)
+		}
+	})
 	t.Cleanup(stop)
 	await(t, s, func() bool { _, _, ok := s.Config(); return ok })
 	return s, stop

@@ -46,11 +46,8 @@ type Follower struct {
 func (f *Follower) Run(ctx context.Context) error {
 	f.seen = map[string]map[string]desired.Verdict{}
 	for {
-		err := f.follow(ctx)
-		if ctx.Err() != nil {
-			return nil
-		}
-		if !errors.Is(err, jetstream.ErrBucketNotFound) {
+		// After the end of ctx the error tells only of that, and the end is no failure.
+		if err := f.follow(ctx); ctx.Err() == nil && !errors.Is(err, jetstream.ErrBucketNotFound) {
 			f.Log.Warn("health verdicts can't be followed; trying again", "error", err)
 		}
 		select {

@@ -164,7 +164,7 @@ func (n *node) drain() {
 			s.table.Advance(expiry.Tick(uint32(n.now())))
 			for i := 0; i < len(s.inbox); i++ {
 				d := s.inbox[i]
-				s.Shard.Deliver(n.now(), &d)
+				s.Deliver(n.now(), &d)
 			}
 			s.inbox = s.inbox[:0]
 			acts := append([]syncer.Action(nil), s.Actions()...)

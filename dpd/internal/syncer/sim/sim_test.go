@@ -2,7 +2,6 @@ package sim
 
 import (
 	"flag"
-	"fmt"
 	"testing"
 )
 
@@ -42,7 +41,7 @@ func TestInvariantsHoldUnderTrouble(t *testing.T) {
 					t.Log("\n" + w.tail(1<<20))
 				}
 				if i < 2 {
-					t.Log(fmt.Sprintf("seed %d: %+v", seed, w.total))
+					t.Logf("seed %d: %+v", seed, w.total)
 				}
 			}
 		})

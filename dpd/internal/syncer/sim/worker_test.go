@@ -115,33 +115,33 @@ func (s *shard) miss(now int64, p packet, syn bool) {
 
 // wake lets packets go that waited for a tuple.
 func (s *shard) wake(a *syncer.Action) {
-	var go_ []packet
+	var going []packet
 	keep := s.waiting[:0]
 	for _, v := range s.waiting {
 		if k := v.p.key; k == flow.Key(a.Msg.Rec.Orig) || k == flow.Key(a.Msg.Rec.Reply) {
-			go_ = append(go_, v.p)
+			going = append(going, v.p)
 			continue
 		}
 		keep = append(keep, v)
 	}
 	s.waiting = keep
-	for _, p := range go_ {
+	for _, p := range going {
 		s.handle(s.n.now(), p)
 	}
 }
 
 func (s *shard) expireWaiting() {
-	var go_ []packet
+	var going []packet
 	keep := s.waiting[:0]
 	for _, v := range s.waiting {
 		if v.until > s.n.now() {
 			keep = append(keep, v)
 		} else if v.p.key.Proto() != flow.ProtoTCP {
-			go_ = append(go_, v.p)
+			going = append(going, v.p)
 		}
 	}
 	s.waiting = keep
-	for _, p := range go_ {
+	for _, p := range going {
 		s.handle(s.n.now(), p)
 	}
 }
