@@ -1,7 +1,6 @@
 package conntrack
 
 import (
-	"math/bits"
 	"unsafe"
 
 	"github.com/holdfast-lb/holdfast/dpd/internal/flow"
@@ -25,9 +24,6 @@ type burst struct {
 	waits  [BurstMax]uint8  // how many these are, by the first key of the group
 }
 
-// at is the T at an offset that came from an index below the region's length.
-func at[T any](base unsafe.Pointer, off uint64) *T { return (*T)(unsafe.Add(base, off)) }
-
 // LookupBatch looks up keys into out, which must be as long; 0 means not found. Afterwards the records found are in the
 // cache or on their way. Of IPv4 keys the last three address words must be 0, as they are in every valid one.
 func (t *Table) LookupBatch(keys []flow.Key, out []Ref) {
@@ -42,10 +38,8 @@ func (t *Table) LookupBatch(keys []flow.Key, out []Ref) {
 }
 
 func (t *Table) lookup(keys []flow.Key, out []Ref) {
-	for at := 0; at < len(keys); at += Group {
-		group := keys[at:min(at+Group, len(keys))]
-		t.hashGroup(group, (*[Group]uint64)(t.burst.hash[at:]), (*[Group]uint64)(t.burst.bucket[at:]))
-		prefetch(unsafe.Pointer(unsafe.SliceData(t.ix.bucket)), &t.burst.bucket[at], len(group))
+	for i := range keys {
+		t.Ask(i, &keys[i])
 	}
 	for at := 0; at < len(keys); at += Group {
 		t.Match(out, at, min(at+Group, len(keys)))
@@ -53,7 +47,9 @@ func (t *Table) lookup(keys []flow.Key, out []Ref) {
 	for at := 0; at < len(keys); at += Group {
 		t.Rest(out, at, min(at+Group, len(keys)))
 	}
-	t.compare(keys, out)
+	for i := range keys {
+		out[i] = t.Confirm(i, &keys[i], out[i])
+	}
 }
 
 // The stages of a look-up that wait for memory. A caller that has other work with the same packets does it between the stages, so that it
@@ -110,55 +106,6 @@ func (t *Table) Confirm(i int, k *flow.Key, ref Ref) Ref {
 		return ref
 	}
 	return t.find(k, t.burst.hash[i&(BurstMax-1)])
-}
-
-// hashGroup hashes keys as secret.hash does, and finds their home buckets. Like the other stages it calls nothing, so that
-// what it uses stays in registers.
-func (t *Table) hashGroup(keys []flow.Key, hash, home *[Group]uint64) {
-	s, n := &t.secret, t.ix.n
-	s0, s1, s6, s7 := s[0], s[1], s[6], s[7]
-	for i := range keys {
-		k := &keys[i]
-		hi, lo := bits.Mul64(k.Addr[0]+s0, k.Meta+s1)
-		if k.Meta&0xff == flow.IPv6 {
-			h2, l2 := bits.Mul64(k.Addr[1]+s[2], k.Addr[2]+s[3])
-			h3, l3 := bits.Mul64(k.Addr[3]+s[4], s[5])
-			var c uint64
-			lo, c = bits.Add64(lo, l2, 0)
-			hi, _ = bits.Add64(hi, h2, c)
-			lo, c = bits.Add64(lo, l3, 0)
-			hi, _ = bits.Add64(hi, h3, c)
-		}
-		hi, lo = bits.Mul64(lo^s6, hi^s7)
-		b, _ := bits.Mul64(hi^lo, n)
-		hash[i&(Group-1)] = hi ^ lo
-		home[i&(Group-1)] = b * 64
-	}
-}
-
-// compare drops what has the fingerprint of a key alone.
-func (t *Table) compare(keys []flow.Key, out []Ref) {
-	b := &t.burst
-	records := unsafe.Pointer(unsafe.SliceData(t.rec))
-	out = out[:len(keys)]
-	for i := range keys {
-		k, ref := &keys[i], out[i]
-		r := at[record](records, b.record[i&(BurstMax-1)])
-		d := ref & 1
-		var diff uint64
-		switch {
-		case k.Meta&0xff == flow.IPv4:
-			diff = (r.addr[d] ^ k.Addr[0]) | ((uint64(r.ports[d])<<32 | uint64(r.proto)<<8 | flow.IPv4) ^ k.Meta) | uint64(r.kind&kindWide)
-		case r.kind>>d&1 != 0:
-			diff = t.paths.all[r.ports[0]].differs(r, d, k) | (uint64(r.proto) ^ k.Meta>>8&0xff)
-		default:
-			diff = 1
-		}
-		// What differs may be kept another way (see matches), or be another entry with this fingerprint.
-		if diff != 0 && ref != 0 && !t.matches(ref, k) {
-			out[i] = t.find(k, b.hash[i&(BurstMax-1)])
-		}
-	}
 }
 
 // fetchBuckets prefetches the home buckets of two hashes.

@@ -31,24 +31,15 @@ func (t *Table) Follow(refs []Ref, p []Plain, now expiry.Tick) int {
 	for i := range p {
 		p, ref := &p[i], refs[i]
 		r, d := &rec[ref.Handle()], ref&1
-		next, ack := r.next[d], r.ack[d]
 		end := p.Seq + p.Payload
 		// The word says that it is TCP over IPv4 on both sides.
 		if (r.addr[d]^p.Addr)|uint64(r.ports[d]^p.Ports)|(r.word()&mask^want) != 0 || p.Size == 0 ||
-			p.Payload == 0 && (end^next)|(p.Ack^ack)|uint32(p.Window^r.window[d]) == 0 { // says nothing new: see repeated
+			p.Payload == 0 && (end^r.next[d])|(p.Ack^r.ack[d])|uint32(p.Window^r.window[d]) == 0 { // says nothing new: see repeated
 			return i
 		}
 		r.seen = now
+		r.advance(d, end, p.Ack, p.Window)
 		o := d ^ 1
-		if r.next[o]-p.Ack <= ackSpan { // see advance
-			if int32(end-next) > 0 {
-				next = end
-			}
-			if int32(p.Ack-ack) > 0 {
-				ack = p.Ack
-			}
-			r.next[d], r.ack[d], r.window[d] = next, ack, p.Window
-		}
 		p.Addr, p.Ports = bits.RotateLeft64(r.addr[o], 32), bits.RotateLeft32(r.ports[o], 16)
 	}
 	return len(p)

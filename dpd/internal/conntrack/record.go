@@ -115,6 +115,9 @@ func (t *Table) matches(ref Ref, k *flow.Key) bool {
 	if r.kind>>(ref&1)&1 != uint8(k.Meta)>>1&1 {
 		return false
 	}
+	if k.Meta&0xff == flow.IPv6 && t.paths.all[r.ports[0]].differs(r, ref&1, k)|(uint64(r.proto)^k.Meta>>8&0xffffff) == 0 {
+		return true
+	}
 	var own flow.Key
 	t.key(ref.Handle(), ref.Dir(), &own)
 	return own == *k

@@ -1,22 +1,17 @@
 package conntrack
 
-import (
-	"math/bits"
-	"unsafe"
-
-	"github.com/holdfast-lb/holdfast/dpd/internal/flow"
-)
+import "unsafe"
 
 // The stages in Go: what other machines run, and what the assembly is tested against. Nothing is prefetched; the later stages' own
 // independent loads overlap as far as the processor allows.
 
-// askPlainGo hashes the tuples of n plain packets, as secret.hash does, and finds their home buckets.
+// askPlainGo hashes the tuples of n plain packets and finds their home buckets.
 func askPlainGo(b *burst, at int, p *Plain, n int, s *secret, count uint64) {
+	x := index{n: count}
 	for i, p := range unsafe.Slice(p, n) {
-		hi, lo := bits.Mul64(p.Addr+s[0], uint64(p.Ports)<<32+flow.ProtoTCP<<8+flow.IPv4+s[1])
-		hi, lo = bits.Mul64(lo^s[6], hi^s[7])
-		home, _ := bits.Mul64(hi^lo, count)
-		b.hash[(at+i)&(BurstMax-1)], b.bucket[(at+i)&(BurstMax-1)] = hi^lo, home*64
+		k, j := p.Key(), (at+i)&(BurstMax-1)
+		b.hash[j] = s.hash(&k)
+		b.bucket[j] = x.home(b.hash[j]) * 64
 	}
 }
 

@@ -31,7 +31,7 @@ func (t *Table) Touch(h flow.Handle, d flow.Direction, seg *Segment, now expiry.
 		return r.repeated(d, now)
 	}
 	r.seen = now
-	r.advance(d, end, seg)
+	r.advance(Ref(d), end, seg.Ack, seg.Window)
 	return 0
 }
 
@@ -43,19 +43,20 @@ func (t *Table) Pass(ref Ref, seg *Segment, now expiry.Tick, to *flow.Key) Outco
 	return o
 }
 
-// advance moves the sequence hints of direction d, if what the segment acknowledges can have been sent.
-func (r *record) advance(d flow.Direction, end uint32, seg *Segment) {
-	if r.next[(d^1)&1]-seg.Ack > ackSpan {
+// advance moves the sequence hints of direction d to a segment's, if what it acknowledges can have been sent. It is small, for the loop of
+// Follow to be one without calls.
+func (r *record) advance(d Ref, end, ack uint32, window uint16) {
+	d &= 1
+	if r.next[d^1]-ack > ackSpan {
 		return
 	}
-	next, ack := r.next[d&1], r.ack[d&1]
-	if int32(end-next) > 0 {
-		next = end
+	if int32(end-r.next[d]) > 0 {
+		r.next[d] = end
 	}
-	if int32(seg.Ack-ack) > 0 {
-		ack = seg.Ack
+	if int32(ack-r.ack[d]) > 0 {
+		r.ack[d] = ack
 	}
-	r.next[d&1], r.ack[d&1], r.window[d&1] = next, ack, seg.Window
+	r.window[d] = window
 }
 
 // repeated books an ACK that says nothing new. A receiver that misses data sends many in a row; only ones that answer each
@@ -189,7 +190,7 @@ func (r *record) track(d flow.Direction, seg *Segment) {
 		}
 	case seg.Flags&SYN != 0: // repeated
 	case r.local&(localSeenIn<<(d^1)) != 0:
-		r.advance(d, seg.end(), seg)
+		r.advance(Ref(d), seg.end(), seg.Ack, seg.Window)
 	default: // one direction passes here: nothing to judge the acknowledgement by
 		if int32(seg.end()-r.next[d]) > 0 {
 			r.next[d] = seg.end()

@@ -18,17 +18,16 @@ type shortRoute struct {
 	hop            *Hop
 }
 
-// Short4 is a route of IPv4 in a list that is searched from its front. Hop is nil where the route is on-link or its gateway not
-// known; then Route must be asked.
-type Short4 struct {
-	Mask, Net uint32
-	Hop       *Hop
+// shortRoute4 is a shortRoute of IPv4 alone.
+type shortRoute4 struct {
+	mask, net uint32
+	hop       *Hop
 }
 
-func short4(list []shortRoute) []Short4 {
-	out := make([]Short4, len(list))
+func short4(list []shortRoute) []shortRoute4 {
+	out := make([]shortRoute4, len(list))
 	for i, r := range list {
-		out[i] = Short4{uint32(r.maskLo), uint32(r.lo), r.hop}
+		out[i] = shortRoute4{uint32(r.maskLo), uint32(r.lo), r.hop}
 	}
 	return out
 }
@@ -65,15 +64,12 @@ func (s *Snapshot) shortRoutes(family uint8) []shortRoute {
 	return out
 }
 
-// Short4 is the list of all IPv4 routes, the longest prefixes first; none when there are too many to search it for every packet.
-func (s *Snapshot) Short4() []Short4 { return s.short4 }
-
-// Via4 is the hop of packets for an IPv4 destination if their route is in the short list and has a gateway; nil means that Route must be
-// asked. It costs a few instructions for each route that there is.
+// Via4 is the hop of packets for an IPv4 destination if their route has a gateway; nil means that Route must be asked. It costs a
+// few instructions for each route that there is.
 func (s *Snapshot) Via4(dst uint32) *Hop {
 	for i := range s.short4 {
-		if r := &s.short4[i]; dst&r.Mask == r.Net {
-			return r.Hop
+		if r := &s.short4[i]; dst&r.mask == r.net {
+			return r.hop
 		}
 	}
 	return nil

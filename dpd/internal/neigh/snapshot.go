@@ -121,7 +121,7 @@ func (w *way) next(dst netip.Addr) netip.Addr {
 type Snapshot struct {
 	routes *bart.Table[way]
 	hops   map[nextKey]*Hop
-	short4 []Short4
+	short4 []shortRoute4
 	short6 []shortRoute
 }
 

@@ -114,10 +114,7 @@ func TestTombstonesAreCollected(t *testing.T) {
 	})
 	t.Run("without the word of a degraded member when closed, not when aged", func(t *testing.T) {
 		for _, age := range []bool{false, true} {
-			b := newBench(t, 0)
-			v := view(2, 1, 2, 3)
-			v.Members[2].Degraded = true
-			b.SetView(b.now, v)
+			b := newDegradedBench(t)
 			s := session(1, 2, 5, 100<<16, 1, 1, 2)
 			h, _ := b.store.Insert(&s)
 			b.Recount()
@@ -235,10 +232,7 @@ func TestTheOwnersWordOfItsTombstonesWaitsForADegradedMemberIfTheyAged(t *testin
 
 func TestTheHolderOfABlockWaitsForADegradedMemberToForgetWhatAged(t *testing.T) {
 	for _, age := range []bool{false, true} {
-		b := newBench(t, 0)
-		v := view(2, 1, 2, 3)
-		v.Members[2].Degraded = true
-		b.SetView(b.now, v)
+		b := newDegradedBench(t)
 		s := session(1, 1, 5, 100<<16, 1, 1, 2)
 		other := session(2, 1, 6, 101<<16, 1, 1, 2) // closed behind it: must not wait for it
 		h, _ := b.store.Insert(&s)
@@ -294,4 +288,13 @@ func TestSeveralTombstonesOfOneScan(t *testing.T) {
 	if b.Tombs() != 20 {
 		t.Errorf("%d wait, want 20", b.Tombs())
 	}
+}
+
+// newDegradedBench is node 1 of three, of which the third is degraded.
+func newDegradedBench(t *testing.T) *bench {
+	b := newBench(t, 0)
+	v := view(2, 1, 2, 3)
+	v.Members[2].Degraded = true
+	b.SetView(b.now, v)
+	return b
 }

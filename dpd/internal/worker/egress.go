@@ -29,7 +29,8 @@ type routeSlot6 struct {
 
 var noRoutes = new(neigh.Snapshot)
 
-func slot4(dst uint32) uint32 { return dst * 0x9e3779b1 >> 22 & (routeSlots - 1) }
+// slot is where the hop of an IPv4 destination is remembered. Another destination may be there.
+func (c *routeCache) slot(dst uint32) *routeSlot4 { return &c.slot4[dst*0x9e3779b1>>22&(routeSlots-1)] }
 
 // route is the hop of packets with tuple to; nil when the host part must find it first.
 func (w *Worker) route(to *flow.Key) *neigh.Hop {
@@ -45,7 +46,7 @@ func (w *Worker) route4(dst uint32) *neigh.Hop {
 	c := &w.routes
 	hop := c.snap.Via4(dst)
 	if hop == nil {
-		s := &c.slot4[slot4(dst)]
+		s := c.slot(dst)
 		if hop = s.hop; hop == nil || s.dst != dst {
 			if hop = w.routeSlow(flow.IPv4, 0, uint64(dst)); hop != nil {
 				s.hop, s.dst = hop, dst

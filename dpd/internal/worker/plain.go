@@ -3,7 +3,6 @@ package worker
 import (
 	"github.com/holdfast-lb/holdfast/dpd/internal/expiry"
 	"github.com/holdfast-lb/holdfast/dpd/internal/nat"
-	"github.com/holdfast-lb/holdfast/dpd/internal/neigh"
 	"github.com/holdfast-lb/holdfast/dpd/internal/packet"
 	"github.com/holdfast-lb/holdfast/dpd/internal/port"
 	"github.com/holdfast-lb/holdfast/dpd/internal/stat"
@@ -94,19 +93,13 @@ func (w *Worker) followAll(i, end int) int {
 // forwardRun rewrites plain packets from i to end and queues them, for as long as their route is at hand. It returns the number of the
 // first whose is not.
 func (w *Worker) forwardRun(i, end int) int {
-	via, pkt, said, slots, tx := w.routes.snap.Short4(), w.pkt, &w.said, &w.routes.slot4, w.tx
+	routes, pkt, said, tx := &w.routes, w.pkt, &w.said, w.tx
 	for ; i < end; i++ {
 		s, p := &said[i&mask], &pkt[i&mask]
 		dst := uint32(s.Addr)
-		var r *neigh.Hop
-		for j := range via {
-			if dst&via[j].Mask == via[j].Net {
-				r = via[j].Hop
-				break
-			}
-		}
+		r := routes.snap.Via4(dst)
 		if r == nil {
-			slot := &slots[slot4(dst)]
+			slot := routes.slot(dst)
 			if r = slot.hop; r == nil || slot.dst != dst {
 				break
 			}

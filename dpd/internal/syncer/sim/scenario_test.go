@@ -381,16 +381,7 @@ var scenarios = map[string]scenario{
 	"who brings a lower birth learns of the higher": {
 		options{nodes: 3, clients: 1, est: 120},
 		func(w *world) {
-			w.deafen(1, true)
-			w.deafen(2, true)
-			a := w.client(0, w.nodes[0], w.nodes[0]).quietly()
-			w.run(300)
-			a.end("moved on")
-			b := w.client(0, w.nodes[1], w.nodes[1]).quietly()
-			w.run(300)
-			w.deafen(1, false)
-			w.deafen(2, false)
-			w.run(3_000)
+			_, b := w.moved()
 			w.expect(w.nodes[0], b, true)
 			w.settle(15_000)
 		},
@@ -540,16 +531,7 @@ var scenarios = map[string]scenario{
 	"a joiner knows a superseded session for one": {
 		options{nodes: 3, clients: 1, est: 120},
 		func(w *world) {
-			w.deafen(1, true)
-			w.deafen(2, true)
-			a := w.client(0, w.nodes[0], w.nodes[0]).quietly()
-			w.run(300)
-			a.end("moved on")
-			b := w.client(0, w.nodes[1], w.nodes[1]).quietly()
-			w.run(300)
-			w.deafen(1, false)
-			w.deafen(2, false)
-			w.run(3_000)
+			a, b := w.moved()
 			b.finish(flow.In)
 			w.run(9_000)
 			n := w.nodes[2]
@@ -576,4 +558,20 @@ func TestScenarios(t *testing.T) {
 			}
 		})
 	}
+}
+
+// moved lets client 0 open the same tuple on one node and then on another, before these hear of each other, and returns both
+// connections when all have heard of them.
+func (w *world) moved() (a, b *conn) {
+	w.deafen(1, true)
+	w.deafen(2, true)
+	a = w.client(0, w.nodes[0], w.nodes[0]).quietly()
+	w.run(300)
+	a.end("moved on")
+	b = w.client(0, w.nodes[1], w.nodes[1]).quietly()
+	w.run(300)
+	w.deafen(1, false)
+	w.deafen(2, false)
+	w.run(3_000)
+	return a, b
 }
