@@ -160,3 +160,76 @@ func TestFollowLeavesWhatSaysNothingNewToTouch(t *testing.T) {
 	}
 	t.Error("no storm was noticed")
 }
+
+// TestFollowDoesWhatItsFormInGoDoes on records and packets of any content, distances of half the number space included.
+func TestFollowDoesWhatItsFormInGoDoes(t *testing.T) {
+	rnd := rand.New(rand.NewPCG(4, 4))
+	const records = 9
+	number := func() uint32 { return rnd.Uint32()&3 + rnd.Uint32N(3)<<31 - uint32(rnd.IntN(2))*ackSpan }
+	word := func(r *record) uint64 { return r.word() }
+	all := 0
+	for range 100_000 {
+		machine, inGo := make([]record, records), make([]record, records)
+		for i := range machine {
+			machine[i] = record{
+				addr: [2]uint64{rnd.Uint64N(4) << 31, rnd.Uint64()}, ports: [2]uint32{rnd.Uint32N(2) << 16, rnd.Uint32()}, state: flow.State(rnd.IntN(2)),
+				proto: flow.ProtoTCP, next: [2]uint32{number(), number()}, ack: [2]uint32{number(), number()}, window: [2]uint16{uint16(rnd.IntN(2)), 512},
+			}
+		}
+		copy(inGo, machine)
+		n := 1 + rnd.IntN(6)
+		refs, p := make([]Ref, n), make([]Plain, n)
+		for i := range p {
+			refs[i] = Ref(rnd.IntN(2 * records))
+			r, d := &machine[refs[i]>>1], refs[i]&1
+			p[i] = Plain{Addr: r.addr[d], Ports: r.ports[d], Seq: number(), Ack: number(), Window: uint16(rnd.IntN(2)), Size: 40}
+			switch rnd.IntN(30) {
+			case 0:
+				p[i].Addr ^= 1 << rnd.IntN(64)
+			case 1:
+				p[i].Ports ^= 1 << rnd.IntN(32)
+			case 2:
+				p[i].Size = 0
+			case 3:
+				refs[i] = 2 * records // none
+			}
+			if rnd.IntN(3) == 0 {
+				p[i].Payload = number()
+			}
+		}
+		q := append([]Plain(nil), p...)
+		mask, want := ^uint64(0), word(&record{state: 0, proto: flow.ProtoTCP})
+		if rnd.IntN(4) > 0 {
+			mask &^= 0xff // whatever the state
+		}
+		now := expiry.Tick(rnd.Uint32())
+		got := follow(machine, &refs[0], &p[0], n, mask, want, now)
+		if w := safely(func() int { return followGo(inGo, refs, q, mask, want, now) }); w >= 0 && w != got {
+			t.Fatalf("followed %d, in Go %d", got, w)
+		}
+		for i := range machine {
+			if machine[i] != inGo[i] {
+				t.Fatalf("record %d\n%+v, in Go\n%+v", i, machine[i], inGo[i])
+			}
+		}
+		for i := range p {
+			if p[i] != q[i] {
+				t.Fatalf("packet %d of %d\n%+v, in Go\n%+v", i, n, p[i], q[i])
+			}
+		}
+		all += got
+	}
+	if all < 100_000 {
+		t.Errorf("only %d packets were followed", all)
+	}
+}
+
+// safely is what f returns, or -1 if it asks for a record that is not there, where the assembly stops.
+func safely(f func() int) (n int) {
+	defer func() {
+		if recover() != nil {
+			n = -1
+		}
+	}()
+	return f()
+}

@@ -92,10 +92,16 @@ func (t *Table) Match(out []Ref, from, to int) {
 	}
 }
 
-// Rest completes out with what is not in its home bucket.
+// Rest completes out with what is not in its home bucket. It asks for the records once more: the processor forgets a prefetch that comes
+// when it waits for as many lines as it can.
 func (t *Table) Rest(out []Ref, from, to int) {
-	if n := t.burst.waits[from&(BurstMax-1)]; n > 0 && from < to {
-		t.lookupAway(out, from&(BurstMax-1), int(n))
+	if from >= to {
+		return
+	}
+	from &= BurstMax - 1
+	prefetch(unsafe.Pointer(unsafe.SliceData(t.rec)), &t.burst.record[from], min(to-from, Group))
+	if n := t.burst.waits[from]; n > 0 {
+		t.lookupAway(out, from, int(n))
 	}
 }
 

@@ -26,8 +26,14 @@ func (p *Plain) Key() flow.Key {
 // leaves with. It stops at the first whose record does not have the tuple or needs thought: nothing was booked of that one, and
 // Touch is to be asked. It returns how many it booked.
 func (t *Table) Follow(refs []Ref, p []Plain, now expiry.Tick) int {
-	rec, mask, want := t.rec, t.plain.mask, t.plain.want
-	refs = refs[:len(p)]
+	if refs = refs[:len(p)]; len(p) == 0 {
+		return 0
+	}
+	return follow(t.rec, &refs[0], &p[0], len(p), t.plain.mask, t.plain.want, now)
+}
+
+// followGo is Follow in Go: what other machines run, and what the assembly is tested against.
+func followGo(rec []record, refs []Ref, p []Plain, mask, want uint64, now expiry.Tick) int {
 	for i := range p {
 		p, ref := &p[i], refs[i]
 		r, d := &rec[ref.Handle()], ref&1

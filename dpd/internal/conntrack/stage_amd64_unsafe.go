@@ -2,17 +2,23 @@
 
 package conntrack
 
-import "unsafe"
+import (
+	"unsafe"
+
+	"github.com/holdfast-lb/holdfast/dpd/internal/expiry"
+)
 
 // The stages of a look-up that wait for memory are assembly, for the prefetch that Go lacks outside its runtime: each line is asked for while
-// the work on the next key goes on, where a loop of prefetches alone fills all that the processor can wait for, and stalls. stage_go_unsafe.go has the
-// same in Go.
+// the work on the next key goes on. stage_go_unsafe.go has the same in Go. follow is followGo in half the instructions.
 
 //go:noescape
 func askPlain(b *burst, at int, p *Plain, n int, s *secret, buckets *bucket, count uint64)
 
 //go:noescape
 func match(b *burst, at int, out *Ref, n int, buckets *bucket, records *record) (waiting int)
+
+//go:noescape
+func follow(rec []record, refs *Ref, p *Plain, n int, mask, want uint64, now expiry.Tick) (done int)
 
 // What the assembly takes for granted. These are indexes of arrays of one element, so any difference fails the build.
 var (
@@ -21,9 +27,23 @@ var (
 	_ = [1]struct{}{}[unsafe.Offsetof(burst{}.record)-1024]
 	_ = [1]struct{}{}[unsafe.Offsetof(burst{}.wait)-1792]
 	_ = [1]struct{}{}[unsafe.Sizeof(Plain{})-32]
+	_ = [1]struct{}{}[unsafe.Offsetof(Plain{}.Addr)]
 	_ = [1]struct{}{}[unsafe.Offsetof(Plain{}.Ports)-8]
+	_ = [1]struct{}{}[unsafe.Offsetof(Plain{}.Seq)-12]
+	_ = [1]struct{}{}[unsafe.Offsetof(Plain{}.Ack)-16]
+	_ = [1]struct{}{}[unsafe.Offsetof(Plain{}.Payload)-20]
+	_ = [1]struct{}{}[unsafe.Offsetof(Plain{}.Window)-24]
+	_ = [1]struct{}{}[unsafe.Offsetof(Plain{}.Size)-26]
 	_ = [1]struct{}{}[unsafe.Sizeof(bucket{})-64]
 	_ = [1]struct{}{}[unsafe.Offsetof(bucket{}.ref)-16]
 	_ = [1]struct{}{}[unsafe.Offsetof(bucket{}.over)-48]
 	_ = [1]struct{}{}[unsafe.Sizeof(record{})-64]
+	_ = [1]struct{}{}[unsafe.Offsetof(record{}.addr)]
+	_ = [1]struct{}{}[unsafe.Offsetof(record{}.ports)-16]
+	_ = [1]struct{}{}[unsafe.Offsetof(record{}.state)-24]
+	_ = [1]struct{}{}[unsafe.Offsetof(record{}.seen)-36]
+	_ = [1]struct{}{}[unsafe.Offsetof(record{}.next)-40]
+	_ = [1]struct{}{}[unsafe.Offsetof(record{}.ack)-48]
+	_ = [1]struct{}{}[unsafe.Offsetof(record{}.window)-56]
+	_ = [1]struct{}{}[ackSpan-1<<26]
 )

@@ -18,16 +18,16 @@ type shortRoute struct {
 	hop            *Hop
 }
 
-// shortRoute4 is a shortRoute of IPv4 alone.
-type shortRoute4 struct {
-	mask, net uint32
-	hop       *Hop
+// Route4 is a route of IPv4, with its gateway's hop; nil when it is on-link or the gateway isn't known.
+type Route4 struct {
+	Mask, Net uint32
+	Hop       *Hop
 }
 
-func short4(list []shortRoute) []shortRoute4 {
-	out := make([]shortRoute4, len(list))
+func short4(list []shortRoute) []Route4 {
+	out := make([]Route4, len(list))
 	for i, r := range list {
-		out[i] = shortRoute4{uint32(r.maskLo), uint32(r.lo), r.hop}
+		out[i] = Route4{uint32(r.maskLo), uint32(r.lo), r.hop}
 	}
 	return out
 }
@@ -66,10 +66,16 @@ func (s *Snapshot) shortRoutes(family uint8) []shortRoute {
 
 // Via4 is the hop of packets for an IPv4 destination if their route has a gateway; nil means that Route must be asked. It costs a
 // few instructions for each route that there is.
-func (s *Snapshot) Via4(dst uint32) *Hop {
-	for i := range s.short4 {
-		if r := &s.short4[i]; dst&r.mask == r.net {
-			return r.hop
+func (s *Snapshot) Via4(dst uint32) *Hop { return Via4(s.short4, dst) }
+
+// Routes4 are the routes that Via4 looks at, the longest prefixes first; none when there are too many to look at all for each packet.
+func (s *Snapshot) Routes4() []Route4 { return s.short4 }
+
+// Via4 is Snapshot.Via4 of the routes.
+func Via4(routes []Route4, dst uint32) *Hop {
+	for i := range routes {
+		if r := &routes[i]; dst&r.Mask == r.Net {
+			return r.Hop
 		}
 	}
 	return nil

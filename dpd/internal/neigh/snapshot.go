@@ -2,6 +2,7 @@ package neigh
 
 import (
 	"encoding/binary"
+	"math"
 	"math/bits"
 	"net/netip"
 	"sync/atomic"
@@ -15,26 +16,43 @@ import (
 
 // Hop is where packets to some destination go. Immutable.
 type Hop struct {
-	Next netip.Addr // the neighbour
-	Port int        // index of the port
-	MTU  int        // bytes of IP packet
-	Src  [6]byte
-	Dst  [6]byte
-	VLAN uint16
-	L3   int // size of the link header in bytes
-	link [packet.EthernetSize + packet.TagSize]byte
+	Plain PlainHop
+	Next  netip.Addr // the neighbour
+	Port  int        // index of the port
+	MTU   int        // bytes of IP packet
+	Src   [6]byte
+	Dst   [6]byte
+	VLAN  uint16
+	L3    int // size of the link header in bytes
+	link  [packet.EthernetSize + packet.TagSize]byte
+	tail6 uint64 // Plain.Tail for IPv6
+}
 
-	// The untagged header as words, first byte lowest: its first eight bytes, and the last eight of its 14 for IPv4 and for IPv6.
-	head uint64
-	tail [2]uint64
+// PlainHop is what a plain packet needs of a hop: the untagged header for IPv4 as words, first byte lowest.
+type PlainHop struct {
+	Head uint64 // its first eight bytes
+	Tail uint64 // the last eight of its 14
+	MTU  int32  // bytes of IP packet; -1: frames to this hop are tagged
+	Port int32
+}
+
+// Set is SetLink of a plain packet.
+func (h *PlainHop) Set(d *packet.PlainFrame) {
+	binary.LittleEndian.PutUint64(d[:], h.Head)
+	binary.LittleEndian.PutUint64(d[packet.EthernetSize-8:], h.Tail)
 }
 
 func newHop(p *Port, index int, next netip.Addr, mac [6]byte) *Hop {
 	h := &Hop{Next: next, Port: index, MTU: p.MTU, Src: p.MAC, Dst: mac, VLAN: p.VLAN}
 	h.L3 = packet.PutEthernet(h.link[:], h.Dst, h.Src, h.VLAN, packet.EtherTypeIPv4)
-	h.head = binary.LittleEndian.Uint64(h.link[:])
-	h.tail[0] = binary.LittleEndian.Uint64(h.link[packet.EthernetSize-8:])
-	h.tail[1] = h.tail[0]&^(0xffff<<48) | uint64(bits.ReverseBytes16(packet.EtherTypeIPv6))<<48
+	h.Plain = PlainHop{
+		Head: binary.LittleEndian.Uint64(h.link[:]), Tail: binary.LittleEndian.Uint64(h.link[packet.EthernetSize-8:]),
+		MTU: int32(min(h.MTU, math.MaxInt32)), Port: int32(index),
+	}
+	if h.L3 != packet.EthernetSize {
+		h.Plain.MTU = -1
+	}
+	h.tail6 = h.Plain.Tail&^(0xffff<<48) | uint64(bits.ReverseBytes16(packet.EtherTypeIPv6))<<48
 	return h
 }
 
@@ -46,8 +64,12 @@ func (h *Hop) SetLink(pool port.Pool, p *port.Packet, l3 int) bool {
 	}
 	if d := p.Data; h.L3 == packet.EthernetSize && len(d) > packet.EthernetSize {
 		// Two words that overlap, in place of a copy of a length that the compiler can't know.
-		binary.LittleEndian.PutUint64(d, h.head)
-		binary.LittleEndian.PutUint64(d[6:], h.tail[d[packet.EthernetSize]>>5&1])
+		binary.LittleEndian.PutUint64(d, h.Plain.Head)
+		tail := h.Plain.Tail
+		if d[packet.EthernetSize]>>4 == 6 {
+			tail = h.tail6
+		}
+		binary.LittleEndian.PutUint64(d[6:], tail)
 		return true
 	}
 	copy(p.Data, h.link[:h.L3])
@@ -56,15 +78,6 @@ func (h *Hop) SetLink(pool port.Pool, p *port.Packet, l3 int) bool {
 	}
 	return true
 }
-
-// SetPlain is SetLink of a plain packet. The hop must be Untagged.
-func (h *Hop) SetPlain(d *packet.PlainFrame) {
-	binary.LittleEndian.PutUint64(d[:], h.head)
-	binary.LittleEndian.PutUint64(d[packet.EthernetSize-8:], h.tail[0])
-}
-
-// Untagged says that frames to this hop have no VLAN tag.
-func (h *Hop) Untagged() bool { return h.L3 == packet.EthernetSize }
 
 // nextKey names a neighbour: link-local addresses are of one port only.
 type nextKey struct {
@@ -121,7 +134,7 @@ func (w *way) next(dst netip.Addr) netip.Addr {
 type Snapshot struct {
 	routes *bart.Table[way]
 	hops   map[nextKey]*Hop
-	short4 []shortRoute4
+	short4 []Route4
 	short6 []shortRoute
 }
 

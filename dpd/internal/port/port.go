@@ -33,6 +33,13 @@ func (b *Batch) Push(p Packet) bool {
 	return true
 }
 
+// Prefetch asks the memory for the first bytes of the packets from number from up to but not including to, as far as there are so many.
+func (b *Batch) Prefetch(from, to int) {
+	if to = min(to, b.N); uint(from) < uint(to) {
+		prefetch(&b.Pkt[from&(BurstMax-1)], to-from)
+	}
+}
+
 // Port is one device. Each queue belongs to one thread at a time; different queues may be used at the same time.
 type Port interface {
 	// Rx receives up to BurstMax packets of queue q into b, which it overwrites, and returns b.N. Packets that can't be

@@ -11,9 +11,15 @@ import (
 	"github.com/holdfast-lb/holdfast/dpd/internal/steer"
 )
 
-// step is how many packets go through a stage at once. Each stage leaves memory on its way that the next one needs, and the other stages,
-// with other packets, are the time that it takes.
-const step = 32
+// A burst goes through the stages in groups, each stage with another group. A stage leaves memory on its way that the next one needs, and
+// the stages of other groups are the time that it takes. A processor waits for some 20 lines at once and forgets prefetches beyond, so the
+// groups are short, and a stage comes some turns of the loop behind the one before.
+const (
+	step      = 16 // packets of a group
+	matchLag  = 2
+	restLag   = matchLag + 1
+	settleLag = restLag + 1
+)
 
 // The table's stages take as many. A negative number fails the build.
 const (
@@ -25,27 +31,23 @@ const (
 // by which device each came in. The burst is empty afterwards: every packet was sent, handed over, kept or dropped.
 func (w *Worker) burst(b *port.Batch, steerIt bool) {
 	w.pkt, w.n, w.shaken = &b.Pkt, 0, false
-	// How far each stage has come: in the batch, then in what was admitted.
-	at, matched, rested, settled := 0, 0, 0, 0
-	for at < b.N || settled < w.n {
-		asked, match, rest := w.n, matched, rested
-		if at < b.N {
-			end := min(at+step, b.N)
-			w.admitAll(b, at, end, steerIt)
-			at = end
+	groups := (b.N + step - 1) / step
+	var from [port.BurstMax/step + 1]int // of a group, in what was admitted; where it ends the next begins
+	for turn := range groups + settleLag {
+		if g := turn; g < groups {
+			end := min((g+1)*step, b.N)
+			b.Prefetch(end, end+step)
+			w.admitAll(b, g*step, end, steerIt)
+			from[g+1] = w.n
 		}
-		ref := w.ref[:w.n]
-		if match < asked {
-			w.table.Match(ref, match, asked)
-			matched = asked
+		if g := turn - matchLag; g >= 0 && g < groups && from[g] < from[g+1] {
+			w.table.Match(w.ref[:w.n], from[g], from[g+1])
 		}
-		if rest < match {
-			w.table.Rest(ref, rest, match)
-			rested = match
+		if g := turn - restLag; g >= 0 && g < groups && from[g] < from[g+1] {
+			w.table.Rest(w.ref[:w.n], from[g], from[g+1])
 		}
-		if settled < rest {
-			w.settle(settled, rest)
-			settled = rest
+		if g := turn - settleLag; g >= 0 {
+			w.settle(from[g], from[g+1])
 		}
 	}
 	b.N = 0

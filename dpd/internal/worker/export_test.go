@@ -3,4 +3,5 @@ package worker
 // LongWay makes every packet go the long way.
 func (w *Worker) LongWay() {
 	clear(w.door[:])
+	clear(w.gates[:])
 }

@@ -1,8 +1,10 @@
 package worker
 
 import (
+	"github.com/holdfast-lb/holdfast/dpd/internal/conntrack"
 	"github.com/holdfast-lb/holdfast/dpd/internal/expiry"
 	"github.com/holdfast-lb/holdfast/dpd/internal/nat"
+	"github.com/holdfast-lb/holdfast/dpd/internal/neigh"
 	"github.com/holdfast-lb/holdfast/dpd/internal/packet"
 	"github.com/holdfast-lb/holdfast/dpd/internal/port"
 	"github.com/holdfast-lb/holdfast/dpd/internal/stat"
@@ -55,23 +57,30 @@ func (w *Worker) keep(i, end int, asked bool) {
 // plainRun notes what the packets of the batch from i to end say for as long as they are plain, and returns the number of the first that
 // is not.
 func (w *Worker) plainRun(b *port.Batch, i, end int) int {
-	said := &w.said
-	for ; i < end; i++ {
-		data, door := b.Pkt[i&mask].Data, w.door[w.from[i&mask]]
+	if w.gate != nil {
+		return i + note(&b.Pkt[i&mask], end-i, w.gate, &w.said[i&mask])
+	}
+	return i + noteGo(b.Pkt[i:end], w.from[i:end], &w.door, w.said[i:end])
+}
+
+// noteGo is note in Go, of packets from any devices: what it is tested against, and what runs where the processor can't do better.
+func noteGo(pkt []port.Packet, from []uint8, doors *[256]packet.Door, said []conntrack.Plain) int {
+	for i := range pkt {
+		data, door := pkt[i].Data, doors[from[i]]
 		if len(data) < packet.PlainSize {
-			break
+			return i
 		}
 		h := (*packet.PlainFrame)(data)
 		if h.OddHead(door)|h.OddLength(len(data))|h.OddSum() != 0 {
-			break
+			return i
 		}
 		addr, ports := h.Tuple()
 		seq, ack, payload, window := h.Segment()
 		size := uint16(h.Total())
-		s := &said[i&mask]
+		s := &said[i]
 		s.Addr, s.Ports, s.Seq, s.Ack, s.Payload, s.Window, s.Size = addr, ports, seq, ack, payload, window, size
 	}
-	return i
+	return len(pkt)
 }
 
 // followAll forwards the packets of the burst from i to end for as long as they are plain and their sessions need nothing but to be told
@@ -93,32 +102,40 @@ func (w *Worker) followAll(i, end int) int {
 // forwardRun rewrites plain packets from i to end and queues them, for as long as their route is at hand. It returns the number of the
 // first whose is not.
 func (w *Worker) forwardRun(i, end int) int {
-	routes, pkt, said, tx := &w.routes, w.pkt, &w.said, w.tx
-	for ; i < end; i++ {
-		s, p := &said[i&mask], &pkt[i&mask]
+	return i + rewrite(&w.pkt[i&mask], &w.said[i&mask], end-i, w.routes.snap.Routes4(), &w.routes.slot4[0], w.tx)
+}
+
+// rewriteGo is rewrite in Go: what other machines run, and what the assembly is tested against. It gives packets the tuples that said
+// has for them and queues them, and returns how many: it stops at one whose hop is neither in the list nor in its slot, or that needs
+// thought.
+func rewriteGo(pkt []port.Packet, said []conntrack.Plain, routes []neigh.Route4, slots *[routeSlots]routeSlot4, tx []port.Batch) int {
+	for i := range pkt {
+		s, p := &said[i], &pkt[i]
 		dst := uint32(s.Addr)
-		r := routes.snap.Via4(dst)
-		if r == nil {
-			slot := routes.slot(dst)
-			if r = slot.hop; r == nil || slot.dst != dst {
-				break
-			}
+		var r *neigh.PlainHop
+		if hop := neigh.Via4(routes, dst); hop != nil {
+			r = &hop.Plain
+		} else if slot := &slots[slotOf(dst)]; slot.dst == dst {
+			r = &slot.hop
+		} else {
+			return i
 		}
-		if len(p.Data) < packet.PlainSize || uint(r.Port) >= uint(len(tx)) || int(s.Size) > r.MTU || !r.Untagged() {
-			break
+		out := int(r.Port)
+		if len(p.Data) < packet.PlainSize || uint(out) >= uint(len(tx)) || int32(s.Size) > r.MTU {
+			return i
 		}
-		b := &tx[r.Port]
+		b := &tx[out]
 		n := b.N
 		if n >= port.BurstMax {
-			break
+			return i
 		}
 		h := (*packet.PlainFrame)(p.Data)
-		r.SetPlain(h)
+		r.Set(h)
 		moved := nat.Moved(h, s.Addr)
 		nat.Network(h, s.Addr, moved)
 		nat.Transport(h, s.Addr, moved, s.Ports)
 		b.Pkt[n&mask] = *p
 		b.N = n + 1
 	}
-	return i
+	return len(pkt)
 }

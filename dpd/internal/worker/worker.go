@@ -133,6 +133,11 @@ type Worker struct {
 	from [port.BurstMax]uint8
 	// door is that of each device, by its number; none where frames are tagged.
 	door [256]packet.Door
+	// gates are the same, nil where frames are tagged or the processor has no use for them; gate is that of the burst at hand, nil if it came in
+	// by several devices. from is that of device uniform in all places, or uniform is -1.
+	gates   [256]*packet.Gate
+	gate    *packet.Gate
+	uniform int
 	// said is what plain packets say; these have no key and no info unless act needs them.
 	said [port.BurstMax]conntrack.Plain
 	info [port.BurstMax]packet.Info
@@ -191,11 +196,15 @@ func New(c Config) *Worker {
 		idle:    Idle{Policy: c.Poll},
 	}
 	w.view.Schedule = w.sched.Snapshot()
+	w.uniform = -1
 	w.alone = c.Map.Workers() == 1
 	w.routes.snap = noRoutes
 	for i := range c.Queues {
 		if c.Queues[i].VLAN == 0 {
 			w.door[i] = packet.DoorOf(c.Queues[i].MAC)
+			if wide {
+				w.gates[i] = packet.GateOf(c.Queues[i].MAC)
+			}
 		}
 	}
 	w.share = sweepShare(c.Table.Capacity())
@@ -238,11 +247,20 @@ func (w *Worker) Turn() bool {
 // arrive counts and processes a burst of one device.
 func (w *Worker) arrive(b *port.Batch, in uint8) {
 	w.count[stat.RxPackets] += uint64(b.N)
-	for i := range b.N {
-		w.count[stat.RxBytes] += uint64(len(b.Pkt[i].Data))
-		w.from[i] = in
+	bytes := 0
+	for i := range b.Pkt[:b.N] {
+		bytes += len(b.Pkt[i].Data)
 	}
+	w.count[stat.RxBytes] += uint64(bytes)
+	if w.uniform != int(in) {
+		for i := range w.from {
+			w.from[i] = in
+		}
+		w.uniform = int(in)
+	}
+	w.gate = w.gates[in]
 	w.burst(b, true)
+	w.gate = nil
 }
 
 // free drops one owned packet for a reason.
@@ -273,10 +291,11 @@ func (w *Worker) flush() {
 
 func (w *Worker) transmit(q int) {
 	b := &w.tx[q]
-	n := b.N
-	for i := range n {
-		w.count[stat.TxBytes] += uint64(len(b.Pkt[i].Data))
+	n, bytes := b.N, 0
+	for i := range b.Pkt[:n] {
+		bytes += len(b.Pkt[i].Data)
 	}
+	w.count[stat.TxBytes] += uint64(bytes)
 	sent := w.cfg.Queues[q].Port.Tx(w.cfg.Queues[q].Tx, b)
 	w.count[stat.TxPackets] += uint64(sent)
 	w.count[stat.DropTxFull] += uint64(n - sent)

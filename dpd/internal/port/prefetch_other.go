@@ -1,0 +1,5 @@
+//go:build !amd64
+
+package port
+
+func prefetch(*Packet, int) {} // Go has none; what comes late is waited for
