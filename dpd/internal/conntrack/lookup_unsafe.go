@@ -37,18 +37,28 @@ func (t *Table) LookupBatch(keys []flow.Key, out []Ref) {
 	}
 }
 
+// lookup is LookupBatch of a burst. Its groups are short, and a stage comes some turns of the loop behind the one before: a processor waits
+// for some 20 lines at once and forgets prefetches beyond.
 func (t *Table) lookup(keys []flow.Key, out []Ref) {
-	for i := range keys {
-		t.Ask(i, &keys[i])
-	}
-	for at := 0; at < len(keys); at += Group {
-		t.Match(out, at, min(at+Group, len(keys)))
-	}
-	for at := 0; at < len(keys); at += Group {
-		t.Rest(out, at, min(at+Group, len(keys)))
-	}
-	for i := range keys {
-		out[i] = t.Confirm(i, &keys[i], out[i])
+	const step, matchLag, restLag, confirmLag = Group / 2, 1, 2, 3
+	groups := (len(keys) + step - 1) / step
+	for turn := range groups + confirmLag {
+		if g := turn; g < groups {
+			for i := g * step; i < min((g+1)*step, len(keys)); i++ {
+				t.Ask(i, &keys[i])
+			}
+		}
+		if g := turn - matchLag; g >= 0 && g < groups {
+			t.Match(out, g*step, min((g+1)*step, len(keys)))
+		}
+		if g := turn - restLag; g >= 0 && g < groups {
+			t.Rest(out, g*step, min((g+1)*step, len(keys)))
+		}
+		if g := turn - confirmLag; g >= 0 {
+			for i := g * step; i < min((g+1)*step, len(keys)); i++ {
+				out[i] = t.Confirm(i, &keys[i], out[i])
+			}
+		}
 	}
 }
 

@@ -107,15 +107,3 @@ func (t *Table) wide(r *record, d flow.Direction, k *flow.Key) {
 	}
 	join(k, p.addr[pathServer], dst)
 }
-
-// differs is 0 if tuple d of the wide record r has the addresses and ports of the IPv6 key k. It has no branches: which
-// direction comes next can't be predicted. Sessions whose laddr is their client differ always; matches looks again.
-func (p *path) differs(r *record, d Ref, k *flow.Key) uint64 {
-	out := -uint64(d) // all bits for flow.Out
-	src0 := r.addr[0]&^out | p.addr[pathServer][0]&out
-	src1 := r.addr[1]&^out | p.addr[pathServer][1]&out
-	dst := &p.addr[d<<1&2]
-	own := uint32(0xffff0000) >> (d << 4 & 16) // which port is the record's: the client's, or the local one
-	ports := r.ports[1]&own | p.ports&^own
-	return (src0 ^ k.Addr[0]) | (src1 ^ k.Addr[1]) | (dst[0] ^ k.Addr[2]) | (dst[1] ^ k.Addr[3]) | (uint64(ports) ^ k.Meta>>32)
-}

@@ -112,11 +112,23 @@ func (t *Table) matches(ref Ref, k *flow.Key) bool {
 		d := ref & 1
 		return r.addr[d] == k.Addr[0] && k.Meta == uint64(r.ports[d])<<32|uint64(r.proto)<<8|flow.IPv4
 	}
+	if k.Meta&0xff == flow.IPv6 {
+		// As Table.key has it, without branches: which direction comes next can't be predicted.
+		p, d := &t.paths.all[r.ports[0]], ref&1
+		out := -uint64(d) // all bits for flow.Out
+		src0 := r.addr[0] ^ (r.addr[0]^p.addr[pathServer][0])&out
+		src1 := r.addr[1] ^ (r.addr[1]^p.addr[pathServer][1])&out
+		dst := &p.addr[d<<1&2]
+		own := uint32(0xffff0000) >> (d << 4 & 16) // which port is the record's: the client's, or the local one
+		ports := p.ports ^ (r.ports[1]^p.ports)&own
+		meta := uint64(ports)<<32 | uint64(r.proto)<<8 | flow.IPv6
+		if (src0^k.Addr[0])|(src1^k.Addr[1])|(dst[0]^k.Addr[2])|(dst[1]^k.Addr[3])|(meta^k.Meta)|uint64(r.kind>>d&1^1) == 0 {
+			return true
+		}
+		// Sessions whose laddr is their client always differ.
+	}
 	if r.kind>>(ref&1)&1 != uint8(k.Meta)>>1&1 {
 		return false
-	}
-	if k.Meta&0xff == flow.IPv6 && t.paths.all[r.ports[0]].differs(r, ref&1, k)|(uint64(r.proto)^k.Meta>>8&0xffffff) == 0 {
-		return true
 	}
 	var own flow.Key
 	t.key(ref.Handle(), ref.Dir(), &own)
