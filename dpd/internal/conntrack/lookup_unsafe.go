@@ -9,9 +9,9 @@ import (
 // BurstMax is how many keys go through the stages of LookupBatch together.
 const BurstMax = 64
 
-// Group is how many keys go through a stage at once, so that the work on one group overlaps with the coming of the next one's
-// lines.
-const Group = 32
+// Group is how many keys go through a stage at once, so that the work on one group overlaps with the coming of another's lines. It is
+// small: a processor waits for some 20 lines at once and forgets prefetches beyond.
+const Group = 16
 
 // burst is the scratch of a look-up: what one stage leaves for the next. Offsets are in bytes from the start of a region,
 // multiples of 64.
@@ -37,25 +37,23 @@ func (t *Table) LookupBatch(keys []flow.Key, out []Ref) {
 	}
 }
 
-// lookup is LookupBatch of a burst. Its groups are short, and a stage comes some turns of the loop behind the one before: a processor waits
-// for some 20 lines at once and forgets prefetches beyond.
+// lookup is LookupBatch of a burst. Each stage comes a turn of the loop behind the one before.
 func (t *Table) lookup(keys []flow.Key, out []Ref) {
-	const step, matchLag, restLag, confirmLag = Group / 2, 1, 2, 3
-	groups := (len(keys) + step - 1) / step
-	for turn := range groups + confirmLag {
-		if g := turn; g < groups {
-			for i := g * step; i < min((g+1)*step, len(keys)); i++ {
+	groups := (len(keys) + Group - 1) / Group
+	for turn := range groups + 3 {
+		if at := turn * Group; turn < groups {
+			for i := at; i < min(at+Group, len(keys)); i++ {
 				t.Ask(i, &keys[i])
 			}
 		}
-		if g := turn - matchLag; g >= 0 && g < groups {
-			t.Match(out, g*step, min((g+1)*step, len(keys)))
+		if g := turn - 1; g >= 0 && g < groups {
+			t.Match(out, g*Group, min((g+1)*Group, len(keys)))
 		}
-		if g := turn - restLag; g >= 0 && g < groups {
-			t.Rest(out, g*step, min((g+1)*step, len(keys)))
+		if g := turn - 2; g >= 0 && g < groups {
+			t.Rest(out, g*Group, min((g+1)*Group, len(keys)))
 		}
-		if g := turn - confirmLag; g >= 0 {
-			for i := g * step; i < min((g+1)*step, len(keys)); i++ {
+		if at := (turn - 3) * Group; at >= 0 {
+			for i := at; i < min(at+Group, len(keys)); i++ {
 				out[i] = t.Confirm(i, &keys[i], out[i])
 			}
 		}

@@ -4,7 +4,7 @@
 #define HASH 0
 #define BUCKET 512
 #define RECORD 1024
-#define WAIT 1792
+#define WAIT 1664
 #define PLAIN 32
 #define REFS 16 // in bucket
 #define OVER 48

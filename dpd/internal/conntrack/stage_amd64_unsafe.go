@@ -25,7 +25,7 @@ var (
 	_ = [1]struct{}{}[unsafe.Offsetof(burst{}.hash)]
 	_ = [1]struct{}{}[unsafe.Offsetof(burst{}.bucket)-512]
 	_ = [1]struct{}{}[unsafe.Offsetof(burst{}.record)-1024]
-	_ = [1]struct{}{}[unsafe.Offsetof(burst{}.wait)-1792]
+	_ = [1]struct{}{}[unsafe.Offsetof(burst{}.wait)-1664]
 	_ = [1]struct{}{}[unsafe.Sizeof(Plain{})-32]
 	_ = [1]struct{}{}[unsafe.Offsetof(Plain{}.Addr)]
 	_ = [1]struct{}{}[unsafe.Offsetof(Plain{}.Ports)-8]

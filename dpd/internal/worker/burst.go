@@ -12,20 +12,16 @@ import (
 )
 
 // A burst goes through the stages in groups, each stage with another group. A stage leaves memory on its way that the next one needs, and
-// the stages of other groups are the time that it takes. A processor waits for some 20 lines at once and forgets prefetches beyond, so the
-// groups are short, and a stage comes some turns of the loop behind the one before.
+// the stages of other groups are the time that it takes: a stage comes some turns of the loop behind the one before.
 const (
-	step      = 16 // packets of a group
+	step      = conntrack.Group
 	matchLag  = 2
 	restLag   = matchLag + 1
 	settleLag = restLag + 1
 )
 
-// The table's stages take as many. A negative number fails the build.
-const (
-	_ = uint(conntrack.Group - step)
-	_ = uint(conntrack.BurstMax - port.BurstMax)
-)
+// The table's burst is as large. A negative number fails the build.
+const _ = uint(conntrack.BurstMax - port.BurstMax)
 
 // burst takes a burst through the stages. steerIt is false for packets that another thread has steered here. w.from says
 // by which device each came in. The burst is empty afterwards: every packet was sent, handed over, kept or dropped.

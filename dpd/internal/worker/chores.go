@@ -24,7 +24,7 @@ func (w *Worker) handed() (busy bool) {
 		}
 		w.rx.N = 0
 		for w.rx.N < handedPerTurn && r.Take(&h) {
-			w.from[w.rx.N], w.uniform = h.Port, -1
+			w.from[w.rx.N] = h.Port
 			w.rx.Push(h.Pkt)
 		}
 		if w.rx.N > 0 {

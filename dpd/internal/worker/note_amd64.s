@@ -1,6 +1,6 @@
 #include "textflag.h"
 
-// Offsets in a plain frame, in port.Packet, conntrack.Plain and packet.Gate, and sizes; note_amd64_unsafe.go checks them.
+// Offsets in a plain frame, in port.Packet, conntrack.Plain and packet.Gate, and sizes; stage_amd64_unsafe.go checks them.
 #define FRAME 54
 #define VERSION 14
 #define TOTAL 16

@@ -188,7 +188,6 @@ func (w *Worker) resume(answered bool) {
 	for i := range w.back.N {
 		w.from[i] = 0
 	}
-	w.uniform = -1
 	w.released, w.overdue = true, !answered
 	w.again, w.back.N = w.back, 0
 	w.burst(&w.again, false)

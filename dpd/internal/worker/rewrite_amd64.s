@@ -1,7 +1,7 @@
 #include "textflag.h"
 
 // Offsets in a plain frame, in port.Packet and Batch, conntrack.Plain, neigh.Route4, neigh.PlainHop and routeSlot4, and sizes;
-// rewrite_amd64_unsafe.go checks them.
+// stage_amd64_unsafe.go checks them.
 #define FRAME 54
 #define TAIL 6
 #define TTL 22

@@ -30,17 +30,15 @@ func BenchmarkStage(b *testing.B) {
 		name string
 		do   func() int
 	}{
-		{"note/by=machine", func() int {
-			if !wide {
-				return n
-			}
-			return note(&pkt[0], n, gate, &said[0])
-		}},
+		{"note/by=machine", func() int { return note(&pkt[0], n, gate, &said[0]) }},
 		{"note/by=go", func() int { return noteGo(pkt, from[:], &doors, said[:]) }},
 		{"rewrite/by=machine", func() int { return rewrite(&pkt[0], &said[0], n, routes, &slots[0], tx) }},
 		{"rewrite/by=go", func() int { return rewriteGo(pkt, said[:], routes, &slots, tx) }},
 	} {
 		b.Run(row.name, func(b *testing.B) {
+			if !wide && row.name == "note/by=machine" {
+				b.Skip("this processor takes the form in Go")
+			}
 			b.ReportAllocs()
 			for b.Loop() {
 				tx[0].N = 0

@@ -12,6 +12,7 @@
 package worker
 
 import (
+	"encoding/binary"
 	"sync/atomic"
 
 	"github.com/holdfast-lb/holdfast/dpd/internal/conntrack"
@@ -134,10 +135,9 @@ type Worker struct {
 	// door is that of each device, by its number; none where frames are tagged.
 	door [256]packet.Door
 	// gates are the same, nil where frames are tagged or the processor has no use for them; gate is that of the burst at hand, nil if it came in
-	// by several devices. from is that of device uniform in all places, or uniform is -1.
-	gates   [256]*packet.Gate
-	gate    *packet.Gate
-	uniform int
+	// by several devices.
+	gates [256]*packet.Gate
+	gate  *packet.Gate
 	// said is what plain packets say; these have no key and no info unless act needs them.
 	said [port.BurstMax]conntrack.Plain
 	info [port.BurstMax]packet.Info
@@ -196,7 +196,6 @@ func New(c Config) *Worker {
 		idle:    Idle{Policy: c.Poll},
 	}
 	w.view.Schedule = w.sched.Snapshot()
-	w.uniform = -1
 	w.alone = c.Map.Workers() == 1
 	w.routes.snap = noRoutes
 	for i := range c.Queues {
@@ -252,11 +251,8 @@ func (w *Worker) arrive(b *port.Batch, in uint8) {
 		bytes += len(b.Pkt[i].Data)
 	}
 	w.count[stat.RxBytes] += uint64(bytes)
-	if w.uniform != int(in) {
-		for i := range w.from {
-			w.from[i] = in
-		}
-		w.uniform = int(in)
+	for i := 0; i < len(w.from); i += 8 { // eight at once
+		binary.NativeEndian.PutUint64(w.from[i:], uint64(in)*0x0101010101010101)
 	}
 	w.gate = w.gates[in]
 	w.burst(b, true)
