@@ -9,6 +9,7 @@ import (
 	schedulerv1 "github.com/holdfast-lb/holdfast/proto/gen/holdfast/scheduler/v1"
 	syncv1 "github.com/holdfast-lb/holdfast/proto/gen/holdfast/sync/v1"
 	"github.com/holdfast-lb/holdfast/services/kit"
+	"github.com/holdfast-lb/holdfast/services/kit/apierr"
 )
 
 // Times of keeping the directory.
@@ -35,22 +36,26 @@ type names struct {
 	services, servers map[uint32]string
 }
 
-func (b *book) directory() *Directory {
-	d := &Directory{}
-	if n := b.nodes.Load(); n != nil {
-		d.Nodes = *n
+// directory is what is known now. Until the nodes have been learnt once there is none, rather than an empty one: no
+// sessions and no answer are not the same. The same holds for the names where the question is about those.
+func (b *book) directory(named bool) (*Directory, error) {
+	nodes, n := b.nodes.Load(), b.names.Load()
+	switch {
+	case nodes == nil:
+		return nil, apierr.New(apierr.DirectoryUnknown, "the nodes are not known yet")
+	case n != nil:
+		return &Directory{Nodes: *nodes, Services: n.services, Servers: n.servers}, nil
+	case named:
+		return nil, apierr.New(apierr.DirectoryUnknown, "the virtual services and real servers are not known yet")
 	}
-	if n := b.names.Load(); n != nil {
-		d.Services, d.Servers = n.services, n.servers
-	}
-	return d
+	return &Directory{Nodes: *nodes}, nil
 }
 
 func (b *book) run(ctx context.Context) {
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
-		kit.Again(ctx, namesEvery, b.readNames, b.say)
+		kit.Again(ctx, retryAfter, b.keepNames, b.say)
 	}()
 	kit.Again(ctx, retryAfter, b.followNodes, b.say)
 	<-done
@@ -72,6 +77,20 @@ func (b *book) followNodes(ctx context.Context) error {
 		}
 		nodes := nodesOf(msg.GetNodes())
 		b.nodes.Store(&nodes)
+	}
+}
+
+// keepNames reads the names again and again, until it can't.
+func (b *book) keepNames(ctx context.Context) error {
+	for {
+		if err := b.readNames(ctx); err != nil {
+			return err
+		}
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-time.After(namesEvery):
+		}
 	}
 }
 

@@ -3,6 +3,7 @@ package query
 import (
 	"fmt"
 	"net/netip"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -73,6 +74,11 @@ func ParseFilter(s string) (*Filter, error) {
 
 // Empty says whether everything matches.
 func (f *Filter) Empty() bool { return len(f.conds) == 0 }
+
+// Named says whether it asks for virtual services or real servers by their names.
+func (f *Filter) Named() bool {
+	return slices.ContainsFunc(f.conds, func(c cond) bool { return c.field == "virtual_service" || c.field == "real_server" })
+}
 
 type token struct {
 	text   string

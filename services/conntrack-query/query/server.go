@@ -102,7 +102,11 @@ func (s *Service) ListSessions(ctx context.Context, r *conntrackv1.ListSessionsR
 	if err != nil {
 		return nil, apierr.New(apierr.BadPageToken, "page_token is not from this method")
 	}
-	w := newWalk(s, s.book.directory(), f)
+	dir, err := s.book.directory(f.Named())
+	if err != nil {
+		return nil, err
+	}
+	w := newWalk(s, dir, f)
 	deadline := time.Now().Add(pageBudget)
 	list, next := w.page(ctx, after, size, func() bool { return ctx.Err() == nil && time.Now().Before(deadline) })
 	if ctx.Err() != nil {
@@ -123,7 +127,10 @@ func (s *Service) GetSession(ctx context.Context, r *conntrackv1.GetSessionReque
 		v.Add("name", "%v", err)
 		return nil, v.Err()
 	}
-	d := s.book.directory()
+	d, err := s.book.directory(false)
+	if err != nil {
+		return nil, err
+	}
 	var mu sync.Mutex
 	var copies []Copy
 	failed := s.each(ctx, d.Nodes, func(ctx context.Context, n *Node, c dpdv1.DataplaneServiceClient) error {
@@ -142,7 +149,7 @@ func (s *Service) GetSession(ctx context.Context, r *conntrackv1.GetSessionReque
 	switch {
 	case len(copies) > 0:
 		return Merge(copies, d), nil
-	case len(failed) == len(d.Nodes):
+	case len(failed) > 0 && len(failed) == len(d.Nodes):
 		return nil, apierr.New(apierr.NodesUnreachable, "none of %d data planes answered", len(d.Nodes))
 	}
 	return nil, apierr.New(apierr.SessionNotFound, "no session has the tuple of %s", r.GetName())
@@ -160,7 +167,11 @@ func (s *Service) CountSessions(ctx context.Context, r *conntrackv1.CountSession
 		v.Add("group_by", "%d is not known", r.GetGroupBy())
 		return nil, v.Err()
 	}
-	w := newWalk(s, s.book.directory(), f)
+	dir, err := s.book.directory(f.Named() || namedGroup(r.GetGroupBy()))
+	if err != nil {
+		return nil, err
+	}
+	w := newWalk(s, dir, f)
 	groups := map[string]uint64{}
 	out := &conntrackv1.CountSessionsResponse{}
 	for after, done := []byte(nil), false; !done; {
@@ -200,6 +211,11 @@ var groupKeys = map[conntrackv1.GroupBy]func(*conntrackv1.Session) string{
 	},
 }
 
+// namedGroup says whether groups are told apart by names of the scheduler.
+func namedGroup(g conntrackv1.GroupBy) bool {
+	return g == conntrackv1.GroupBy_GROUP_BY_SERVICE || g == conntrackv1.GroupBy_GROUP_BY_SERVER
+}
+
 // DeleteSessions has every owner close what matches there.
 func (s *Service) DeleteSessions(ctx context.Context, r *conntrackv1.DeleteSessionsRequest) (*conntrackv1.DeleteSessionsResponse, error) {
 	f, err := ParseFilter(r.GetFilter())
@@ -209,7 +225,10 @@ func (s *Service) DeleteSessions(ctx context.Context, r *conntrackv1.DeleteSessi
 	if f.Empty() {
 		return nil, apierr.New(apierr.EmptyFilter, "filter: names no field")
 	}
-	d := s.book.directory()
+	d, err := s.book.directory(f.Named())
+	if err != nil {
+		return nil, err
+	}
 	exact, err := f.Exact(d)
 	if err != nil {
 		return nil, apierr.New(apierr.BadFilter, "filter: %v", err)
@@ -223,7 +242,7 @@ func (s *Service) DeleteSessions(ctx context.Context, r *conntrackv1.DeleteSessi
 		out.Count += res.GetCount()
 		return err
 	})
-	if len(failed) == len(d.Nodes) {
+	if len(failed) > 0 && len(failed) == len(d.Nodes) {
 		return nil, apierr.New(apierr.NodesUnreachable, "none of %d data planes answered", len(d.Nodes))
 	}
 	out.NodeErrors = nodeErrors(failed)

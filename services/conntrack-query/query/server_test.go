@@ -148,7 +148,7 @@ func start(t *testing.T, planes ...*plane) *Service {
 	go func() { defer close(done); _ = s.Run(ctx) }()
 	t.Cleanup(func() { cancel(); <-done })
 	for deadline := time.Now().Add(10 * time.Second); ; time.Sleep(time.Millisecond) {
-		if d := s.book.directory(); len(d.Nodes) == len(planes) && len(d.Servers) == 1 {
+		if d, err := s.book.directory(true); err == nil && len(d.Nodes) == len(planes) && len(d.Servers) == 1 {
 			return s
 		}
 		if time.Now().After(deadline) {
@@ -219,6 +219,65 @@ func TestGetInAndOut(t *testing.T) {
 	_, err = s.GetSession(t.Context(), &conntrackv1.GetSessionRequest{Name: "sessions/tcp,192.0.2.1,9,198.51.100.10,80"})
 	if !apierr.Is(err, apierr.NodesUnreachable) {
 		t.Fatal(err)
+	}
+}
+
+// A service that has just started knows nobody to ask. It once said then that there were no sessions.
+func TestNothingIsAnsweredBeforeTheDirectoryIsKnown(t *testing.T) {
+	s := &Service{book: &book{}, conns: &pool{conns: map[string]pooled{}}}
+	ask := map[string]func(filter string) error{
+		"list": func(f string) error {
+			_, err := s.ListSessions(t.Context(), &conntrackv1.ListSessionsRequest{Filter: f})
+			return err
+		},
+		"count": func(f string) error {
+			_, err := s.CountSessions(t.Context(), &conntrackv1.CountSessionsRequest{Filter: f})
+			return err
+		},
+		"delete": func(f string) error {
+			_, err := s.DeleteSessions(t.Context(), &conntrackv1.DeleteSessionsRequest{Filter: f})
+			return err
+		},
+	}
+	get := func() error {
+		_, err := s.GetSession(t.Context(), &conntrackv1.GetSessionRequest{Name: "sessions/tcp,192.0.2.1,9,198.51.100.10,80"})
+		return err
+	}
+	byService := func() error {
+		_, err := s.CountSessions(t.Context(), &conntrackv1.CountSessionsRequest{GroupBy: conntrackv1.GroupBy_GROUP_BY_SERVICE})
+		return err
+	}
+	for name, call := range ask {
+		if err := call("client.port=9"); !apierr.Is(err, apierr.DirectoryUnknown) {
+			t.Errorf("%s without nodes: %v", name, err)
+		}
+	}
+	if err := get(); !apierr.Is(err, apierr.DirectoryUnknown) {
+		t.Errorf("get without nodes: %v", err)
+	}
+	s.book.nodes.Store(&[]Node{}) // known: there are none
+	for name, call := range ask {
+		if err := call("client.port=9"); err != nil {
+			t.Errorf("%s without names: %v", name, err)
+		}
+		for _, filter := range []string{"virtual_service=web", "client.port=9 AND real_server!=virtualServices/web/realServers/one"} {
+			if err := call(filter); !apierr.Is(err, apierr.DirectoryUnknown) {
+				t.Errorf("%s by %s without names: %v", name, filter, err)
+			}
+		}
+	}
+	if err := get(); !apierr.Is(err, apierr.SessionNotFound) {
+		t.Errorf("get from no nodes: %v", err)
+	}
+	if err := byService(); !apierr.Is(err, apierr.DirectoryUnknown) {
+		t.Errorf("count by service without names: %v", err)
+	}
+	s.book.names.Store(&names{services: map[uint32]string{7: "virtualServices/web"}})
+	if err := byService(); err != nil {
+		t.Error(err)
+	}
+	if err := ask["delete"]("virtual_service=web"); err != nil {
+		t.Error(err)
 	}
 }
 

@@ -28,8 +28,9 @@ type liveness struct {
 	coord syncv1.CoordinatorServiceClient
 	cfg   Config
 
-	mu    sync.Mutex
-	nodes map[string]*node // by name; guarded by mu
+	mu    sync.Mutex       // guards the rest
+	nodes map[string]*node // by name
+	known bool             // nodes were told at least once
 }
 
 // node is one data plane. Only its own goroutine writes state, under liveness.mu.
@@ -75,6 +76,7 @@ func (l *liveness) set(ctx context.Context, wg *sync.WaitGroup, list []*syncv1.N
 	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	l.known = true
 	for name, n := range l.nodes {
 		if wanted[name] != n.address {
 			n.cancel()
@@ -142,7 +144,8 @@ func (l *liveness) note(n *node, err error) {
 	n.state = next
 }
 
-func (l *liveness) list() []*healthv1.NodeHealth {
+// list is the state of every node; false while it is not known which there are.
+func (l *liveness) list() ([]*healthv1.NodeHealth, bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	var out []*healthv1.NodeHealth
@@ -150,5 +153,5 @@ func (l *liveness) list() []*healthv1.NodeHealth {
 		out = append(out, n.state)
 	}
 	slices.SortFunc(out, func(a, b *healthv1.NodeHealth) int { return strings.Compare(a.GetNode(), b.GetNode()) })
-	return out
+	return out, l.known
 }

@@ -56,7 +56,11 @@ func (s *Service) WatchHealth(r *healthv1.WatchHealthRequest, out grpc.ServerStr
 
 // ListNodeHealth lists the liveness of data planes.
 func (s *Service) ListNodeHealth(context.Context, *healthv1.ListNodeHealthRequest) (*healthv1.ListNodeHealthResponse, error) {
-	return &healthv1.ListNodeHealthResponse{Nodes: s.nodes.list()}, nil
+	nodes, known := s.nodes.list()
+	if !known {
+		return nil, apierr.New(apierr.DirectoryUnknown, "the nodes are not known yet")
+	}
+	return &healthv1.ListNodeHealthResponse{Nodes: nodes}, nil
 }
 
 func serviceName(name string) error {

@@ -429,6 +429,18 @@ func TestRefusalsChangeNothing(t *testing.T) {
 	}
 }
 
+// A service that has just started once said that there were no nodes.
+func TestNodesAreNotListedBeforeTheyAreKnown(t *testing.T) {
+	s := &Service{nodes: newLiveness(Deps{}, nil, Config{})}
+	if res, err := s.ListNodeHealth(t.Context(), nil); !apierr.Is(err, apierr.DirectoryUnknown) {
+		t.Errorf("%v %v", res, err)
+	}
+	s.nodes.set(t.Context(), nil, nil)
+	if res, err := s.ListNodeHealth(t.Context(), nil); err != nil || len(res.GetNodes()) != 0 {
+		t.Errorf("%v %v", res, err)
+	}
+}
+
 func TestNodesAreAskedWhetherTheyServe(t *testing.T) {
 	w := newWorld(t)
 	h := health.NewServer()
@@ -444,6 +456,9 @@ func TestNodesAreAskedWhetherTheyServe(t *testing.T) {
 	s, _ := w.start()
 	serving := func(name string) (bool, bool) {
 		res, err := s.ListNodeHealth(t.Context(), &healthv1.ListNodeHealthRequest{})
+		if apierr.Is(err, apierr.DirectoryUnknown) {
+			return false, false
+		}
 		if err != nil {
 			t.Fatal(err)
 		}

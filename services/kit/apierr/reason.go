@@ -55,6 +55,7 @@ var (
 	NodeNotInView          = reason("NODE_NOT_IN_VIEW", codes.FailedPrecondition, "The node is not in the view.")
 	NotLeader              = reason("NOT_LEADER", codes.Unavailable, "This replica stands by; another one leads.")
 	NodesUnreachable       = reason("NODES_UNREACHABLE", codes.Unavailable, "No data plane answered.")
+	DirectoryUnknown       = reason("DIRECTORY_UNKNOWN", codes.Unavailable, "The service has just started and has not learnt yet which nodes, virtual services and real servers there are; try again.")
 	SlowReader             = reason("SLOW_READER", codes.ResourceExhausted, "The watch was not read fast enough; start it again.")
 	ShuttingDown           = reason("SHUTTING_DOWN", codes.Unavailable, "The process is stopping.")
 	RoleDenied             = reason("ROLE_DENIED", codes.PermissionDenied, "The caller's role may not call this method.")

@@ -30,6 +30,8 @@ const (
 // For semantics around ctx use and closing/ending streaming RPCs, please refer to https://pkg.go.dev/google.golang.org/grpc/?tab=doc#ClientConn.NewStream.
 //
 // SessionService is one answer from all data planes. A node that is dead or slow is named in the answer and never hangs it.
+// Just after its start, while it does not know the nodes, or the names that a request is about, every method answers
+// UNAVAILABLE (DIRECTORY_UNKNOWN).
 type SessionServiceClient interface {
 	// ListSessions lists sessions, each once whatever the number of nodes that hold it, in a fixed order. INVALID_ARGUMENT
 	// (BAD_FILTER) for a filter that can't be understood.
@@ -96,6 +98,8 @@ func (c *sessionServiceClient) DeleteSessions(ctx context.Context, in *DeleteSes
 // for forward compatibility.
 //
 // SessionService is one answer from all data planes. A node that is dead or slow is named in the answer and never hangs it.
+// Just after its start, while it does not know the nodes, or the names that a request is about, every method answers
+// UNAVAILABLE (DIRECTORY_UNKNOWN).
 type SessionServiceServer interface {
 	// ListSessions lists sessions, each once whatever the number of nodes that hold it, in a fixed order. INVALID_ARGUMENT
 	// (BAD_FILTER) for a filter that can't be understood.

@@ -53,7 +53,8 @@ type HealthServiceClient interface {
 	// WatchHealth streams verdicts: a BOOKMARK with all at once, then those that changed. A slow reader ends with
 	// RESOURCE_EXHAUSTED.
 	WatchHealth(ctx context.Context, in *WatchHealthRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[WatchHealthResponse], error)
-	// ListNodeHealth lists the liveness of data planes, as this service sees it over gRPC.
+	// ListNodeHealth lists the liveness of data planes, as this service sees it over gRPC. UNAVAILABLE
+	// (DIRECTORY_UNKNOWN) while it has just started and does not know the nodes.
 	ListNodeHealth(ctx context.Context, in *ListNodeHealthRequest, opts ...grpc.CallOption) (*ListNodeHealthResponse, error)
 }
 
@@ -177,7 +178,8 @@ type HealthServiceServer interface {
 	// WatchHealth streams verdicts: a BOOKMARK with all at once, then those that changed. A slow reader ends with
 	// RESOURCE_EXHAUSTED.
 	WatchHealth(*WatchHealthRequest, grpc.ServerStreamingServer[WatchHealthResponse]) error
-	// ListNodeHealth lists the liveness of data planes, as this service sees it over gRPC.
+	// ListNodeHealth lists the liveness of data planes, as this service sees it over gRPC. UNAVAILABLE
+	// (DIRECTORY_UNKNOWN) while it has just started and does not know the nodes.
 	ListNodeHealth(context.Context, *ListNodeHealthRequest) (*ListNodeHealthResponse, error)
 	mustEmbedUnimplementedHealthServiceServer()
 }
