@@ -37,13 +37,13 @@ func TestJoinGoesAllTheWayToAdmission(t *testing.T) {
 			}
 		}
 		p.mu.Lock()
-		k := p.keys
+		k, views := p.keys, slices.Clone(p.views)
 		p.mu.Unlock()
 		if len(k.GetKeys()) != 1 || len(k.GetKeys()[0].GetSecret()) != 32 || len(k.GetRssKey()) != 40 || len(k.GetDigestKey()) != 16 {
 			t.Errorf("%s: keys of generation %d", p.name, k.GetGeneration())
 		}
-		if !slices.IsSorted(p.views) {
-			t.Errorf("%s: views %v", p.name, p.views)
+		if !slices.IsSorted(views) {
+			t.Errorf("%s: views %v", p.name, views)
 		}
 	}
 	if len(seen) != 3 {
@@ -156,7 +156,7 @@ func TestARestartLosesNothing(t *testing.T) {
 	c := w.start("one")
 	p := w.cluster(c, "lb-a", "lb-b")
 	before := p[0].applied()
-	keys := p[0].keys
+	keys := p[0].keySet()
 	c.stop()
 	c = w.start("two")
 	w.until("a higher view is applied", func() bool {
