@@ -80,18 +80,16 @@ func (b *book) followNodes(ctx context.Context) error {
 	}
 }
 
-// keepNames reads the names again and again, until it can't.
+// keepNames reads the names and rests; what failed is due again sooner.
 func (b *book) keepNames(ctx context.Context) error {
-	for {
-		if err := b.readNames(ctx); err != nil {
-			return err
-		}
-		select {
-		case <-ctx.Done():
-			return ctx.Err()
-		case <-time.After(namesEvery):
-		}
+	if err := b.readNames(ctx); err != nil {
+		return err
 	}
+	select {
+	case <-ctx.Done():
+	case <-time.After(namesEvery):
+	}
+	return nil
 }
 
 func (b *book) readNames(ctx context.Context) error {

@@ -146,11 +146,11 @@ func (s *Service) GetSession(ctx context.Context, r *conntrackv1.GetSessionReque
 		copies = append(copies, Copy{n, res.GetSession()})
 		return nil
 	})
-	switch {
-	case len(copies) > 0:
+	if len(copies) > 0 {
 		return Merge(copies, d), nil
-	case len(failed) > 0 && len(failed) == len(d.Nodes):
-		return nil, apierr.New(apierr.NodesUnreachable, "none of %d data planes answered", len(d.Nodes))
+	}
+	if err := unreachable(failed, d); err != nil {
+		return nil, err
 	}
 	return nil, apierr.New(apierr.SessionNotFound, "no session has the tuple of %s", r.GetName())
 }
@@ -242,11 +242,19 @@ func (s *Service) DeleteSessions(ctx context.Context, r *conntrackv1.DeleteSessi
 		out.Count += res.GetCount()
 		return err
 	})
-	if len(failed) > 0 && len(failed) == len(d.Nodes) {
-		return nil, apierr.New(apierr.NodesUnreachable, "none of %d data planes answered", len(d.Nodes))
+	if err := unreachable(failed, d); err != nil {
+		return nil, err
 	}
 	out.NodeErrors = nodeErrors(failed)
 	return out, nil
+}
+
+// unreachable refuses when there are nodes and all of them failed.
+func unreachable(failed map[string]error, d *Directory) error {
+	if len(failed) == 0 || len(failed) < len(d.Nodes) {
+		return nil
+	}
+	return apierr.New(apierr.NodesUnreachable, "none of %d data planes answered", len(d.Nodes))
 }
 
 // each calls all nodes at once, each within its time, and returns who failed.

@@ -28,9 +28,8 @@ type liveness struct {
 	coord syncv1.CoordinatorServiceClient
 	cfg   Config
 
-	mu    sync.Mutex       // guards the rest
-	nodes map[string]*node // by name
-	known bool             // nodes were told at least once
+	mu    sync.Mutex
+	nodes map[string]*node // by name, nil until they were told; guarded by mu
 }
 
 // node is one data plane. Only its own goroutine writes state, under liveness.mu.
@@ -41,7 +40,7 @@ type node struct {
 }
 
 func newLiveness(d Deps, c syncv1.CoordinatorServiceClient, cfg Config) *liveness {
-	return &liveness{deps: d, coord: c, cfg: cfg, nodes: map[string]*node{}}
+	return &liveness{deps: d, coord: c, cfg: cfg}
 }
 
 func (l *liveness) run(ctx context.Context) {
@@ -76,7 +75,9 @@ func (l *liveness) set(ctx context.Context, wg *sync.WaitGroup, list []*syncv1.N
 	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.known = true
+	if l.nodes == nil {
+		l.nodes = map[string]*node{}
+	}
 	for name, n := range l.nodes {
 		if wanted[name] != n.address {
 			n.cancel()
@@ -153,5 +154,5 @@ func (l *liveness) list() ([]*healthv1.NodeHealth, bool) {
 		out = append(out, n.state)
 	}
 	slices.SortFunc(out, func(a, b *healthv1.NodeHealth) int { return strings.Compare(a.GetNode(), b.GetNode()) })
-	return out, l.known
+	return out, l.nodes != nil
 }
