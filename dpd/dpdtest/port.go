@@ -93,14 +93,24 @@ func (p *Port) Deliver(frame []byte) {
 	p.stats.RxBytes += uint64(len(frame))
 }
 
-// Rx receives up to port.BurstMax packets of queue q.
+// Rx appends up to port.BurstMax packets of queue q to b.
 func (p *Port) Rx(q int, b *port.Batch) int {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	b.N = copy(b.Pkt[:], p.rx[q])
-	n := copy(p.rx[q], p.rx[q][b.N:])
-	p.rx[q] = p.rx[q][:n]
-	return b.N
+	if port.BatchMax-b.N < port.BurstMax {
+		return 0
+	}
+	n := copy(b.Pkt[b.N:b.N+port.BurstMax], p.rx[q])
+	b.N += n
+	p.rx[q] = p.rx[q][:copy(p.rx[q], p.rx[q][n:])]
+	return n
+}
+
+// Waiting is the number of packets that queue q holds.
+func (p *Port) Waiting(q int) int {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return len(p.rx[q])
 }
 
 // Tx sends b and empties it. Frames leave after the port's lock is released, so that a wire may loop back.

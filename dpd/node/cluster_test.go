@@ -64,6 +64,8 @@ type cluster struct {
 	asleep map[*Node]bool                // the sync thread stands still
 	adjust func(i int, c *config.Config) // of nodes to be made; may be nil
 	now    int64
+	// meanwhile, if not nil, comes before each turn while something is applied.
+	meanwhile func()
 }
 
 const (
@@ -201,6 +203,9 @@ func (c *cluster) apply(f func(ctx context.Context) error) {
 			}
 			return
 		default:
+			if c.meanwhile != nil {
+				c.meanwhile()
+			}
 			c.turn()
 			runtime.Gosched()
 		}

@@ -64,12 +64,19 @@ func TestPacketsFromBeforeTheAdmissionOpenNothing(t *testing.T) {
 	c.warm()
 	c.onlyVia(0)
 	refused, opened := c.sum(n, "drop_not_allocating"), c.sum(n, "opened")
-	c.knock(1000)
+	knocked, q := 0, n.dev.(*memory).port
+	c.meanwhile = func() { // until the queue was emptied at once, by more than a turn takes
+		if w := q.Waiting(0); knocked == 0 || w > 0 {
+			c.knock(1000 - w)
+			knocked += 1000 - w
+		}
+	}
 	c.states[n] = control.Admitted
 	c.show()
+	c.meanwhile = nil
 	stale, more := c.sum(n, "drop_stale"), c.sum(n, "opened")-opened
 	refused = c.sum(n, "drop_not_allocating") - refused
-	if stale == 0 || more != 0 || stale+refused < 1000 {
+	if stale == 0 || more != 0 || stale+refused < uint64(knocked) {
 		t.Errorf("%d stale, %d refused before, %d sessions opened", stale, refused, more)
 	}
 	c.talk(c.dial(8), 200)

@@ -208,7 +208,7 @@ func race(ctx context.Context, o *options, rep *report, rt *dpdk.Runtime, p *dpd
 	if a, b, err = turns(ctx, few, timed(c.LapByOne), timed(c.Lap)); err != nil {
 		return err
 	}
-	rep.faster(t.id+"one", "bursts", "control: the same, a turn for each packet / in bursts of 64", a, b, 0, "without stages and without shared turns")
+	rep.faster(t.id+"one", "bursts", "control: the same, a turn for each packet / for each batch", a, b, 0, "without stages and without shared turns")
 	return nil
 }
 

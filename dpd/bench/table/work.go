@@ -12,7 +12,7 @@ import (
 )
 
 const (
-	burst = conntrack.BurstMax
+	burst = 64         // as many as rte_hash takes at once
 	chunk = 32 * burst // look-ups between two looks at the clock
 )
 

@@ -7,7 +7,7 @@ import (
 )
 
 // BurstMax is how many keys go through the stages of LookupBatch together.
-const BurstMax = 64
+const BurstMax = 256
 
 // Group is how many keys go through a stage at once, so that the work on one group overlaps with the coming of another's lines. It is
 // small: a processor waits for some 20 lines at once and forgets prefetches beyond.

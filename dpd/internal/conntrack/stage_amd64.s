@@ -2,9 +2,9 @@
 
 // Offsets in burst and sizes; stage_amd64_unsafe.go checks them.
 #define HASH 0
-#define BUCKET 512
-#define RECORD 1024
-#define WAIT 1664
+#define BUCKET 2048
+#define RECORD 4096
+#define WAIT 6272
 #define PLAIN 32
 #define REFS 16 // in bucket
 #define OVER 48

@@ -23,9 +23,9 @@ func follow(rec []record, refs *Ref, p *Plain, n int, mask, want uint64, now exp
 // What the assembly takes for granted. These are indexes of arrays of one element, so any difference fails the build.
 var (
 	_ = [1]struct{}{}[unsafe.Offsetof(burst{}.hash)]
-	_ = [1]struct{}{}[unsafe.Offsetof(burst{}.bucket)-512]
-	_ = [1]struct{}{}[unsafe.Offsetof(burst{}.record)-1024]
-	_ = [1]struct{}{}[unsafe.Offsetof(burst{}.wait)-1664]
+	_ = [1]struct{}{}[unsafe.Offsetof(burst{}.bucket)-2048]
+	_ = [1]struct{}{}[unsafe.Offsetof(burst{}.record)-4096]
+	_ = [1]struct{}{}[unsafe.Offsetof(burst{}.wait)-6272]
 	_ = [1]struct{}{}[unsafe.Sizeof(Plain{})-32]
 	_ = [1]struct{}{}[unsafe.Offsetof(Plain{}.Addr)]
 	_ = [1]struct{}{}[unsafe.Offsetof(Plain{}.Ports)-8]

@@ -131,7 +131,7 @@ func (p *Port) queues(want, nrx, ntx int) error {
 	p.release = release
 	p.rx, p.tx = make([]rxQueue, nrx), make([]txQueue, want)
 	for q := range p.rx {
-		p.rx[q].vec, p.rx[q].refs = vs[q], unsafe.Slice((*uintptr)(unsafe.Pointer(&vs[q][0])), rxTake)
+		p.rx[q].vec, p.rx[q].refs = vs[q][:rxTake], vs[q].words()[:rxTake]
 	}
 	var locks []sync.Mutex
 	if ntx < want {

@@ -29,12 +29,12 @@ func (p *Pool) Alloc(n int) (port.Packet, bool) {
 	if m == nil {
 		return port.Packet{}, false
 	}
-	return port.Packet{Data: unsafe.Slice((*byte)(unsafe.Add(m.buf_addr, headroom)), n), Ref: uintptr(unsafe.Pointer(m))}, true
+	return port.Packet{Data: cut(m, headroom, headroom+n), Ref: uintptr(unsafe.Pointer(m))}, true
 }
 
 // Free returns packets unsent and empties b, in one cgo call.
 func (p *Pool) Free(b *port.Batch) {
-	var refs [port.BurstMax]uintptr
+	var refs [port.BatchMax]uintptr
 	for i := range b.N {
 		refs[i] = b.Pkt[i].Ref
 	}
@@ -42,7 +42,8 @@ func (p *Pool) Free(b *port.Batch) {
 	b.N = 0
 }
 
-// Resize moves the packet's start by -head bytes and its end by tail bytes within its buffer.
+// Resize moves the packet's start by -head bytes and its end by tail bytes within its buffer. The buffer learns of it here, not at sending, where
+// it would have to be read once more.
 func (p *Pool) Resize(pkt *port.Packet, head, tail int) bool {
 	m := mbufOf(pkt.Ref)
 	start := int(uintptr(unsafe.Pointer(unsafe.SliceData(pkt.Data)))-uintptr(m.buf_addr)) - head
@@ -50,7 +51,7 @@ func (p *Pool) Resize(pkt *port.Packet, head, tail int) bool {
 	if start < 0 || end < start || end > int(m.buf_len) {
 		return false
 	}
-	pkt.Data = unsafe.Slice((*byte)(unsafe.Add(m.buf_addr, start)), end-start)
+	pkt.Data = cut(m, start, end)
 	return true
 }
 

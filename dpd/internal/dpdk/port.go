@@ -30,11 +30,11 @@ type Port struct {
 
 var _ port.Port = (*Port)(nil)
 
-// Rx receives a burst of queue q. A queue that the device does not have gives nothing. What the last call took beyond a
+// Rx appends a burst of queue q to b. A queue that the device does not have gives nothing. What the last call took beyond a
 // burst stays with the queue, whoever owns it next, and is handed out first.
 func (p *Port) Rx(q int, b *port.Batch) int {
-	if uint(q) >= uint(len(p.rx)) {
-		b.N = 0
+	first := b.N
+	if uint(q) >= uint(len(p.rx)) || uint(first) > port.BatchMax-port.BurstMax {
 		return 0
 	}
 	rq := &p.rx[q]
@@ -44,17 +44,16 @@ func (p *Port) Rx(q int, b *port.Batch) int {
 	got := min(rq.n-rq.at, port.BurstMax)
 	at := rq.at
 	rq.at += got
-	if n := burst.Unpack(views(b), (*[burst.Max]uintptr)(rq.refs[at:]), got); n != got || p.strips {
+	if n := burst.Unpack((*[burst.Max]burst.View)(views(b)[first:]), (*[burst.Max]uintptr)(rq.refs[at:]), got); n != got || p.strips {
 		return p.rxOdd(rq, b, rq.vec[at:at+got])
 	}
-	b.N = got
+	b.N = first + got
 	return got
 }
 
 // rxOdd is Rx with a look at each packet, for bursts and devices that are out of the ordinary.
 func (p *Port) rxOdd(rq *rxQueue, b *port.Batch, vec vector) int {
-	b.N = 0
-	bad := 0
+	first, bad := b.N, 0
 	for _, ref := range vec {
 		m := (*mbuf)(unsafe.Pointer(ref))
 		if p.admit(rq, m) {
@@ -65,7 +64,7 @@ func (p *Port) rxOdd(rq *rxQueue, b *port.Batch, vec vector) int {
 		bad++
 	}
 	dpdkmbuf.PktMbufFreeBulk(vec[:bad])
-	return b.N
+	return b.N - first
 }
 
 // admit decides on a packet that is out of the ordinary, and counts it if it is refused.
@@ -92,7 +91,9 @@ func (p *Port) Tx(q int, b *port.Batch) int {
 	}
 	b.N = 0
 	tq := &p.tx[q]
-	burst.Pack(tq.refs, views(b), n)
+	for i := range b.Pkt[:n] {
+		tq.refs[i] = b.Pkt[i].Ref
+	}
 	if tq.shared != nil {
 		tq.shared.Lock()
 	}

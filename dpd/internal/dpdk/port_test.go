@@ -21,13 +21,13 @@ func TestPacketsComeBackAsSent(t *testing.T) {
 	var b port.Batch
 	for round := range 200 {
 		var sent [][]byte
-		for range 1 + rng.IntN(port.BurstMax) {
+		for range 1 + rng.IntN(port.BatchMax) {
 			f := frame(14+rng.IntN(1500), byte(round))
 			pkt := packet(t, f)
 			// A header pushed in front and a tail cut off arrive as they are.
-			head := rng.IntN(headroom + 1)
-			if !rt.Pool().Resize(&pkt, head, 0) {
-				t.Fatalf("no room for %d bytes in front of a fresh packet", head)
+			head, tail := rng.IntN(headroom+1), rng.IntN(len(f)-13)
+			if !rt.Pool().Resize(&pkt, head, -tail) || len(pkt.Data) != head+len(f)-tail {
+				t.Fatalf("%d bytes in front of a fresh packet of %d, %d less behind: %d bytes", head, len(f), tail, len(pkt.Data))
 			}
 			for i := range head {
 				pkt.Data[i] = byte(i)
@@ -65,7 +65,7 @@ func TestQueuesAreApart(t *testing.T) {
 		}
 	}
 	b.N = 5
-	if p.Rx(3, &b) != 0 || b.N != 0 {
+	if p.Rx(3, &b) != 0 || b.N != 5 {
 		t.Error("a queue that is not there gave packets")
 	}
 	if p.Rx(-1, &b) != 0 {
@@ -75,22 +75,39 @@ func TestQueuesAreApart(t *testing.T) {
 
 func TestLongQueueIsHandedOutInOrderAndGivenBackAtClose(t *testing.T) {
 	p := open(t, PortConfig{Device: "net_ring0", Workers: 1})
+	const long = 2*port.BatchMax + port.BurstMax + 16
 	var b port.Batch
-	for i := range 400 {
+	for i := range long {
 		b.Push(packet(t, frame(60, byte(i))))
 		p.Tx(0, &b)
 	}
-	for i := range 3 * port.BurstMax { // bursts of one call, and of a second one
-		if i%port.BurstMax == 0 {
+	next := 0
+	for _, bursts := range []int{4, 4, 1} { // bursts of one call, and of others; four fill the batch
+		for range bursts {
 			if n := p.Rx(0, &b); n != port.BurstMax {
-				t.Fatalf("burst of %d", n)
+				t.Fatalf("burst of %d behind %d packets", n, b.N)
 			}
-			defer func(b port.Batch) { rt.Pool().Free(&b) }(b)
 		}
-		if got := b.Pkt[i%port.BurstMax].Data; !bytes.Equal(got, frame(60, byte(i))) {
-			t.Fatalf("packet %d: got %x", i, got)
+		if b.N == port.BatchMax && p.Rx(0, &b) != 0 {
+			t.Fatal("a full batch took more")
+		}
+		for i := range b.N {
+			if got := b.Pkt[i].Data; !bytes.Equal(got, frame(60, byte(next))) {
+				t.Fatalf("packet %d: got %x", next, got)
+			}
+			next++
+		}
+		if next != 9*port.BurstMax {
+			rt.Pool().Free(&b)
 		}
 	}
+	for b.N <= port.BatchMax-port.BurstMax {
+		b.Push(packet(t, frame(60, 0)))
+	}
+	if n := p.Rx(0, &b); n != 0 {
+		t.Fatalf("%d packets in a batch that had no room for a burst", n)
+	}
+	rt.Pool().Free(&b)
 	drainRing(t, p) // what the port holds is left to Close; the test's end looks for it in the pool
 }
 

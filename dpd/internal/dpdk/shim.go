@@ -153,8 +153,14 @@ type mbuf = C.struct_rte_mbuf
 func mbufOf(ref uintptr) *mbuf { return *(**mbuf)(unsafe.Pointer(&ref)) }
 
 // views are the packets of a batch as plain words.
-func views(b *port.Batch) *[burst.Max]burst.View {
-	return (*[burst.Max]burst.View)(unsafe.Pointer(&b.Pkt))
+func views(b *port.Batch) *[port.BatchMax]burst.View {
+	return (*[port.BatchMax]burst.View)(unsafe.Pointer(&b.Pkt))
+}
+
+// cut makes the bytes from start to end of a buffer its packet.
+func cut(m *mbuf, start, end int) []byte {
+	m.data_off, m.data_len, m.pkt_len = C.uint16_t(start), C.uint16_t(end-start), C.uint32_t(end-start)
+	return packetOf(m).Data
 }
 
 // Package burst works on memory layouts that it does not see. These check them: they are indexes of arrays of one element, so any difference
@@ -166,7 +172,6 @@ var (
 	_ = [1]struct{}{}[unsafe.Offsetof(mbuf{}.buf_addr)-burst.OffBuffer]
 	_ = [1]struct{}{}[unsafe.Offsetof(mbuf{}.data_off)-burst.OffDataOffset]
 	_ = [1]struct{}{}[unsafe.Offsetof(mbuf{}.nb_segs)-burst.OffSegments]
-	_ = [1]struct{}{}[unsafe.Offsetof(mbuf{}.pkt_len)-burst.OffPacketLen]
 	_ = [1]struct{}{}[unsafe.Offsetof(mbuf{}.data_len)-burst.OffDataLen]
 	_ = [1]struct{}{}[headroom-C.RTE_PKTMBUF_HEADROOM]
 	// go-dpdk's own types are read here as DPDK's, whatever go-dpdk calls their fields.

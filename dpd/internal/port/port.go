@@ -4,12 +4,17 @@
 // A packet is (Data, Ref): Data is the bytes from the Ethernet header on, in memory that the Go heap does not own; Ref is
 // the driver's handle (the mbuf pointer under DPDK). Exactly one party owns a packet at a time. Rx hands packets to the
 // caller; Tx takes them back, the unsent ones too (it frees and counts them); Free returns them unsent. Data is valid only
-// while its packet is owned. All packets of a process come from one pool, so a packet received on one port may be
+// while its packet is owned, and only Pool.Resize changes its bounds. All packets of a process come from one pool, so a packet received on one port may be
 // sent or freed on another, and by another thread.
 package port
 
-// BurstMax is the greatest number of packets in one burst.
-const BurstMax = 64
+const (
+	// BurstMax is the greatest number of packets that a device gives at once.
+	BurstMax = 64
+	// BatchMax is the greatest number of packets in a batch: some bursts, so that who works on them in stages seldom waits for the first and
+	// the last of them.
+	BatchMax = 256
+)
 
 // Packet is one owned packet.
 type Packet struct {
@@ -19,13 +24,13 @@ type Packet struct {
 
 // Batch is a vector of owned packets, in order of arrival. It belongs to one thread.
 type Batch struct {
-	Pkt [BurstMax]Packet
+	Pkt [BatchMax]Packet
 	N   int
 }
 
 // Push appends an owned packet and reports whether there was room.
 func (b *Batch) Push(p Packet) bool {
-	if b.N == BurstMax {
+	if b.N == BatchMax {
 		return false
 	}
 	b.Pkt[b.N] = p
@@ -36,13 +41,13 @@ func (b *Batch) Push(p Packet) bool {
 // Prefetch asks the memory for the first bytes of the packets from number from up to but not including to, as far as there are so many.
 func (b *Batch) Prefetch(from, to int) {
 	if to = min(to, b.N); uint(from) < uint(to) {
-		prefetch(&b.Pkt[from&(BurstMax-1)], to-from)
+		prefetch(&b.Pkt[from&(BatchMax-1)], to-from)
 	}
 }
 
 // Port is one device. Each queue belongs to one thread at a time; different queues may be used at the same time.
 type Port interface {
-	// Rx receives up to BurstMax packets of queue q into b, which it overwrites, and returns b.N. Packets that can't be
+	// Rx appends up to BurstMax packets of queue q to b and returns how many; none where b has no room for a burst. Packets that can't be
 	// processed (several segments, shorter than an Ethernet header) are freed and counted in Stats.
 	Rx(q int, b *Batch) int
 	// Tx sends b on queue q and empties it. It returns how many the device took; the rest were freed and counted.

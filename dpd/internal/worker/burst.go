@@ -15,20 +15,20 @@ import (
 // the stages of other groups are the time that it takes: a stage comes some turns of the loop behind the one before.
 const (
 	step      = conntrack.Group
-	matchLag  = 2
+	matchLag  = 1
 	restLag   = matchLag + 1
 	settleLag = restLag + 1
 )
 
 // The table's burst is as large. A negative number fails the build.
-const _ = uint(conntrack.BurstMax - port.BurstMax)
+const _ = uint(conntrack.BurstMax - port.BatchMax)
 
 // burst takes a burst through the stages. steerIt is false for packets that another thread has steered here. w.from says
 // by which device each came in. The burst is empty afterwards: every packet was sent, handed over, kept or dropped.
 func (w *Worker) burst(b *port.Batch, steerIt bool) {
-	w.pkt, w.n, w.shaken = &b.Pkt, 0, false
+	w.pkt, w.n, w.matched, w.stale = &b.Pkt, 0, 0, 0
 	groups := (b.N + step - 1) / step
-	var from [port.BurstMax/step + 1]int // of a group, in what was admitted; where it ends the next begins
+	var from [port.BatchMax/step + 1]int // of a group, in what was admitted; where it ends the next begins
 	for turn := range groups + settleLag {
 		if g := turn; g < groups {
 			end := min((g+1)*step, b.N)
@@ -38,6 +38,7 @@ func (w *Worker) burst(b *port.Batch, steerIt bool) {
 		}
 		if g := turn - matchLag; g >= 0 && g < groups && from[g] < from[g+1] {
 			w.table.Match(w.ref[:w.n], from[g], from[g+1])
+			w.matched = from[g+1]
 		}
 		if g := turn - restLag; g >= 0 && g < groups && from[g] < from[g+1] {
 			w.table.Rest(w.ref[:w.n], from[g], from[g+1])
@@ -52,7 +53,7 @@ func (w *Worker) burst(b *port.Batch, steerIt bool) {
 // settle acts on the packets of the burst from i to end.
 func (w *Worker) settle(i, end int) {
 	for ; i < end; i++ {
-		if !w.shaken {
+		if i >= w.stale {
 			if i = w.followAll(i, end); i == end {
 				break
 			}
@@ -64,6 +65,9 @@ func (w *Worker) settle(i, end int) {
 		w.act(i)
 	}
 }
+
+// shake says that a record comes or goes, so what was looked up so far must be looked up again.
+func (w *Worker) shake() { w.stale = w.matched }
 
 // admit parses packet i of the batch and keeps it for this burst, or sends it to the thread that it belongs to.
 func (w *Worker) admit(i int, steerIt bool) {
@@ -140,7 +144,7 @@ func (w *Worker) hand(p port.Packet, in uint8, to int) {
 // act decides about packet i of the burst, which w.info describes.
 func (w *Worker) act(i int) {
 	ref := w.ref[i]
-	if w.shaken {
+	if i < w.stale {
 		ref = 0
 		if h, d, ok := w.table.Find(&w.key[i]); ok {
 			ref = conntrack.MakeRef(h, d)

@@ -121,9 +121,9 @@ func (w *Worker) send(i int, r *neigh.Hop) {
 // queue puts a finished frame into the burst of a device.
 func (w *Worker) queue(dev int, p *port.Packet) {
 	b := &w.tx[dev]
-	if b.N == port.BurstMax {
+	if b.N == port.BatchMax {
 		w.transmit(dev)
 	}
-	b.Pkt[b.N&(port.BurstMax-1)] = *p
+	b.Pkt[b.N&(port.BatchMax-1)] = *p
 	b.N++
 }

@@ -40,9 +40,9 @@ func drive(r *rig, seed uint64, rounds int, oneByOne, refuse bool) (out [4][][]b
 		for w := range r.workers {
 			m.burst()
 			var in [2][][]byte
-			limit := 2 * port.BurstMax
+			limit := 2 * port.BatchMax
 			if m.rnd.IntN(2) == 0 {
-				limit = 1 + m.rnd.IntN(port.BurstMax)
+				limit = 1 + m.rnd.IntN(port.BatchMax)
 			}
 			for range limit {
 				dev, frame := m.next()

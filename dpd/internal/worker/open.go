@@ -40,7 +40,7 @@ func (w *Worker) miss(i int) {
 
 // open makes a session for the first packet of a client and forwards it.
 func (w *Worker) open(i int) {
-	w.shaken = true
+	w.shake()
 	p, k := w.pkt[i], &w.key[i]
 	svc := w.view.Schedule.Lookup(k)
 	if svc == nil {

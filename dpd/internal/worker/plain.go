@@ -15,7 +15,7 @@ import (
 // nothing. Whatever is out of the ordinary falls back to the long way, which decides the same where both can.
 
 // mask bounds an index into what a burst has of each packet.
-const mask = port.BurstMax - 1
+const mask = port.BatchMax - 1
 
 // admitAll takes the packets of the batch from i to end into the burst, or sends them where they belong, and asks the table for their
 // records.
@@ -126,7 +126,7 @@ func rewriteGo(pkt []port.Packet, said []conntrack.Plain, routes []neigh.Route4,
 		}
 		b := &tx[out]
 		n := b.N
-		if n >= port.BurstMax {
+		if n >= port.BatchMax {
 			return i
 		}
 		h := (*packet.PlainFrame)(p.Data)

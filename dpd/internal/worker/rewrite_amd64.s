@@ -11,9 +11,9 @@
 #define TCPSUM 50
 #define LEN 8
 #define PACKET 32
-#define BATCH_SIZE 2056
-#define BATCH_N 2048
-#define BATCH_MAX 64
+#define BATCH_SIZE 8200
+#define BATCH_N 8192
+#define BATCH_MAX 256
 #define P_ADDR 0
 #define P_PORTS 8
 #define P_SIZE 26

@@ -30,10 +30,10 @@ func rewrite(pkt *port.Packet, said *conntrack.Plain, n int, routes []neigh.Rout
 var (
 	_ = [1]struct{}{}[packet.PlainSize-54]
 	_ = [1]struct{}{}[unsafe.Sizeof(port.Packet{})-32]
-	_ = [1]struct{}{}[unsafe.Sizeof(port.Batch{})-2056]
+	_ = [1]struct{}{}[unsafe.Sizeof(port.Batch{})-8200]
 	_ = [1]struct{}{}[unsafe.Offsetof(port.Batch{}.Pkt)]
-	_ = [1]struct{}{}[unsafe.Offsetof(port.Batch{}.N)-2048]
-	_ = [1]struct{}{}[port.BurstMax-64]
+	_ = [1]struct{}{}[unsafe.Offsetof(port.Batch{}.N)-8192]
+	_ = [1]struct{}{}[port.BatchMax-256]
 	_ = [1]struct{}{}[unsafe.Sizeof(conntrack.Plain{})-32]
 	_ = [1]struct{}{}[unsafe.Offsetof(conntrack.Plain{}.Addr)]
 	_ = [1]struct{}{}[unsafe.Offsetof(conntrack.Plain{}.Ports)-8]

@@ -48,7 +48,7 @@ func TestNoteDoesWhatItsFormInGoDoes(t *testing.T) {
 	rnd := rand.New(rand.NewPCG(7, 5))
 	doors := [256]packet.Door{packet.DoorOf(packet.MACWord(station))}
 	gate := packet.GateOf(packet.MACWord(station))
-	var from [port.BurstMax]uint8
+	var from [port.BatchMax]uint8
 	noted, stopped := 0, 0
 	for range 60_000 {
 		frames := make([][]byte, 1+rnd.IntN(5))
@@ -137,7 +137,7 @@ func TestRewriteDoesWhatItsFormInGoDoes(t *testing.T) {
 				*slot = routeSlot4{hop(), dst}
 			}
 		}
-		level := port.BurstMax - rnd.IntN(port.BurstMax)
+		level := port.BatchMax - rnd.IntN(port.BatchMax)
 		var count [2]int
 		pkts := [2][]port.Packet{packets(frames), packets(frames)}
 		for way := range tx {

@@ -38,7 +38,7 @@ const (
 	sweepBehind   = 64   // milliseconds that a late worker makes up for
 	expirePerTurn = 32   // sessions that may end
 	publishEvery  = 10   // milliseconds
-	handedPerTurn = port.BurstMax
+	handedPerTurn = port.BatchMax
 	answerPerMS   = 1 // ICMP errors of ours a millisecond
 	answerBurst   = 50
 	relayPerMS    = 10 // ICMP errors translated a millisecond
@@ -130,8 +130,8 @@ type Worker struct {
 	again port.Batch
 
 	// One burst, by position.
-	pkt  *[port.BurstMax]port.Packet // of the batch at hand
-	from [port.BurstMax]uint8
+	pkt  *[port.BatchMax]port.Packet // of the batch at hand
+	from [port.BatchMax]uint8
 	// door is that of each device, by its number; none where frames are tagged.
 	door [256]packet.Door
 	// gates are the same, nil where frames are tagged or the processor has no use for them; gate is that of the burst at hand, nil if it came in
@@ -139,17 +139,17 @@ type Worker struct {
 	gates [256]*packet.Gate
 	gate  *packet.Gate
 	// said is what plain packets say; these have no key and no info unless act needs them.
-	said [port.BurstMax]conntrack.Plain
-	info [port.BurstMax]packet.Info
-	key  [port.BurstMax]flow.Key
-	ref  [port.BurstMax]conntrack.Ref
+	said [port.BatchMax]conntrack.Plain
+	info [port.BatchMax]packet.Info
+	key  [port.BatchMax]flow.Key
+	ref  [port.BatchMax]conntrack.Ref
 	n    int
-	// shaken: a record came or went since the look-up of this burst, so its references may be stale.
-	shaken bool
-	to     flow.Key // of the packet at hand
-	seg    conntrack.Segment
-	born   flow.Session // the session that open makes
-	alone  bool         // the node has one worker
+	// The first matched packets were looked up. The references of the first stale ones may be wrong: a record came or went since.
+	matched, stale int
+	to             flow.Key // of the packet at hand
+	seg            conntrack.Segment
+	born           flow.Session // the session that open makes
+	alone          bool         // the node has one worker
 
 	routes   routeCache
 	due      [expirePerTurn]flow.Handle
@@ -226,7 +226,10 @@ func (w *Worker) Turn() bool {
 	for q := range w.cfg.Queues {
 		qu := &w.cfg.Queues[q]
 		for _, rx := range qu.Rx {
-			if qu.Port.Rx(rx, &w.rx) > 0 {
+			// As long as the queue is full, up to a whole batch: the more go through the stages together, the less they wait.
+			for qu.Port.Rx(rx, &w.rx) == port.BurstMax && w.rx.N < port.BatchMax {
+			}
+			if w.rx.N > 0 {
 				busy = true
 				w.arrive(&w.rx, uint8(q))
 			}
@@ -251,7 +254,7 @@ func (w *Worker) arrive(b *port.Batch, in uint8) {
 		bytes += len(b.Pkt[i].Data)
 	}
 	w.count[stat.RxBytes] += uint64(bytes)
-	for i := 0; i < len(w.from); i += 8 { // eight at once
+	for i := 0; i < b.N; i += 8 { // eight at once
 		binary.NativeEndian.PutUint64(w.from[i:], uint64(in)*0x0101010101010101)
 	}
 	w.gate = w.gates[in]

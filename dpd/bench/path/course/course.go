@@ -4,7 +4,7 @@
 //	feed ──> ring 0..14 ──> worker.Turn ──> ring 15 ──> feed ...
 //
 // Feed makes each packet that came out the next one of a long random order over the sessions, half of them client's
-// and half of them server's, by copying 64 bytes over it. It runs between the turns and its time does not count. Over 14
+// and half of them server's, by copying 64 bytes over it. It runs between the turns and its time does not count. Over 13
 // thousand packets are under way, so what the worker receives has left the first caches, as with a device's rings; Leave can
 // take it out of all of them.
 package course
@@ -37,12 +37,12 @@ const (
 	// Queues that the port of a course must have, each leading back to itself.
 	Queues = inputs + 1
 	inputs = 15
-	// Lap is the number of packets that pass in one Lap.
-	Lap = inputs * port.BurstMax
+	// Lap is the number of packets that pass in one Lap: those of one ring.
+	Lap = laps * port.BurstMax
 	// laps is the number of bursts that wait in each ring.
 	laps = 14
 	// Packets that the pool of a course must have at least.
-	Packets = Lap*(laps+1) + 1024
+	Packets = Lap*Queues + 1024
 	frame   = 64 // bytes of each packet
 	// servers is less than the neighbours that the host part learns in a second.
 	servers = 50
@@ -81,6 +81,7 @@ type Course struct {
 	ports   *localport.Pool
 	queues  [inputs][]int // of one ring each, for SetRx
 	level   [inputs]int   // packets in each ring
+	last    int           // ring that had its turn
 	interp  *steer.Interpreter
 	mac     [6]byte
 	start   time.Time

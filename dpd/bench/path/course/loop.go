@@ -26,17 +26,20 @@ type fifo struct {
 // NewLoop makes a loop whose packets are of pool.
 func NewLoop(pool *Pool) *Loop { return &Loop{pool: pool} }
 
-// Rx takes up to a burst off queue q.
+// Rx appends up to a burst of queue q to b.
 func (l *Loop) Rx(q int, b *port.Batch) int {
 	f := &l.queue[q]
+	if port.BatchMax-b.N < port.BurstMax {
+		return 0
+	}
 	n := min(int(f.tail-f.head), port.BurstMax)
 	for i := range n {
 		p := f.pkt[(f.head+uint(i))%depth]
-		b.Pkt[i] = p
+		b.Pkt[(b.N+i)&(port.BatchMax-1)] = p
 		l.seen += p.Data[0] // loads that wait for nothing bring the packets near, as a driver's prefetches do
 	}
 	f.head += uint(n)
-	b.N = n
+	b.N += n
 	return n
 }
 

@@ -79,23 +79,35 @@ func cpu() time.Duration {
 	return time.Duration(t.Nano())
 }
 
-// Lap lets the worker turn once for a burst of each ring, and returns the processor time that took. The caller has locked its
-// goroutine to a thread.
+// Lap lets the worker turn until it has taken what waits in the next ring, and returns the processor time that took. The caller has locked
+// its goroutine to a thread.
 func (c *Course) Lap() time.Duration {
 	start := cpu()
-	for q := range c.queues {
-		c.Worker.SetRx(0, c.queues[q])
+	q := c.ring()
+	c.Worker.SetRx(0, c.queues[q])
+	c.valve.got = 0
+	for before := -1; c.valve.got < c.level[q] && c.valve.got > before; {
+		before = c.valve.got
 		c.Worker.Turn()
-		c.level[q] -= min(c.level[q], port.BurstMax)
 	}
+	c.level[q] -= c.valve.got
 	return cpu() - start
 }
 
-// Straight is Lap with something else in the worker's place: receive, f, send.
+// ring is the ring whose turn it is.
+func (c *Course) ring() int {
+	if c.last++; c.last == inputs {
+		c.last = 0
+	}
+	return c.last
+}
+
+// Straight is Lap with something else in the worker's place: receive a burst, f, send.
 func (c *Course) Straight(f func(*port.Batch)) time.Duration {
 	b := &c.in
 	start := cpu()
-	for q := range c.queues {
+	q := c.ring()
+	for range Lap / port.BurstMax {
 		c.level[q] -= c.cfg.Port.Rx(q, b)
 		f(b)
 		c.cfg.Port.Tx(inputs, b)
@@ -107,7 +119,8 @@ func (c *Course) Straight(f func(*port.Batch)) time.Duration {
 // takes from; it returns how many packets that were.
 func (c *Course) Through(move func(q, to int) int) time.Duration {
 	start := cpu()
-	for q := range c.queues {
+	q := c.ring()
+	for range Lap / port.BurstMax {
 		c.level[q] -= move(q, inputs)
 	}
 	return cpu() - start
@@ -117,7 +130,7 @@ func (c *Course) Through(move func(q, to int) int) time.Duration {
 // What the host part asks its neighbours is answered, the rest of what it says is dropped.
 func (c *Course) Feed() (n int, err error) {
 	in, out := &c.in, &c.out
-	for c.cfg.Port.Rx(inputs, in) > 0 {
+	for in.N = 0; c.cfg.Port.Rx(inputs, in) > 0; in.N = 0 {
 		for i := range in.N {
 			p := in.Pkt[i]
 			switch kind := binary.BigEndian.Uint16(p.Data[12:]); {

@@ -1,8 +1,8 @@
-// Package burst turns vectors of packet buffers into views of their bytes, and back. It is the inner loop of receiving and
-// sending: with the driver's own work near 1 ns a packet, each instruction here shows. It knows nothing of DPDK but the place
-// of five fields of a packet buffer, which package dpdk checks against DPDK's headers when it is compiled.
+// Package burst turns vectors of packet buffers into views of their bytes. It is the inner loop of receiving: with the driver's own work near
+// 1 ns a packet, each instruction here shows. It knows nothing of DPDK but the place of four fields of a
+// packet buffer, which package dpdk checks against DPDK's headers when it is compiled.
 //
-// On amd64 the loops are assembly, for the prefetch instruction that Go lacks: a burst's header bytes are on their way
+// On amd64 the loop is assembly, for the prefetch instruction that Go lacks: a burst's header bytes are on their way
 // to the cache before the first packet is parsed.
 package burst
 
@@ -14,7 +14,6 @@ const (
 	OffBuffer     = 0x00 // u64: address of the buffer
 	OffDataOffset = 0x10 // u16: where in the buffer the packet begins
 	OffSegments   = 0x14 // u16: buffers of the packet
-	OffPacketLen  = 0x24 // u32: bytes of the packet, all segments
 	OffDataLen    = 0x28 // u16: bytes in this segment
 )
 
@@ -32,13 +31,4 @@ func Unpack(out *[Max]View, vec *[Max]uintptr, n int) int {
 		panic("burst: more packets than a burst holds")
 	}
 	return unpack(out, vec, n)
-}
-
-// Pack writes the references of the n views in in to vec, and sets the offset and lengths of those buffers whose view was
-// moved or resized. n is at most Max.
-func Pack(vec *[Max]uintptr, in *[Max]View, n int) {
-	if uint(n) > Max {
-		panic("burst: more packets than a burst holds")
-	}
-	pack(vec, in, n)
 }

@@ -3,7 +3,6 @@ package burst
 import (
 	"encoding/binary"
 	"fmt"
-	"math/rand/v2"
 	"testing"
 	"unsafe"
 )
@@ -19,15 +18,13 @@ func set(i int, buf uint64, off, segs, size uint16) {
 	binary.NativeEndian.PutUint16(b[OffDataOffset:], off)
 	binary.NativeEndian.PutUint16(b[OffSegments:], segs)
 	binary.NativeEndian.PutUint16(b[OffDataLen:], size)
-	binary.NativeEndian.PutUint32(b[OffPacketLen:], uint32(size))
 }
 
-// loops are the two forms of each routine. Both must do the same.
+// loops are the two forms. Both must do the same.
 var loops = []struct {
 	name   string
 	unpack func(*[Max]View, *[Max]uintptr, int) int
-	pack   func(*[Max]uintptr, *[Max]View, int)
-}{{"machine", Unpack, Pack}, {"go", unpackGo, packGo}}
+}{{"machine", Unpack}, {"go", unpackGo}}
 
 func TestUnpackGivesAddressAndLength(t *testing.T) {
 	for _, l := range loops {
@@ -94,68 +91,20 @@ func TestUnpackStopsAtWhatIsNoPlainPacket(t *testing.T) {
 	}
 }
 
-func TestPackIsTheInverseOfUnpack(t *testing.T) {
-	rng := rand.New(rand.NewPCG(3, 4))
-	for _, l := range loops {
-		for range 500 {
-			n := rng.IntN(Max + 1)
-			var vec, back [Max]uintptr
-			var views [Max]View
-			for i := range n {
-				set(i, rng.Uint64()>>20<<4, uint16(rng.IntN(2000)), 1, uint16(MinLen+rng.IntN(65535-MinLen)))
-				vec[i] = ref(i)
-			}
-			l.unpack(&views, &vec, n)
-			for i := range n {
-				if rng.IntN(2) == 0 { // a header in front, another length
-					views[i].Data -= uintptr(rng.IntN(100))
-					views[i].Len = uintptr(MinLen + rng.IntN(2000))
-				}
-			}
-			l.pack(&back, &views, n)
-			if back != vec {
-				t.Fatalf("%s: references changed", l.name)
-			}
-			var again [Max]View
-			l.unpack(&again, &back, n)
-			for i := range n {
-				views[i].Cap = views[i].Len
-				// The offset has 16 bits, as a buffer has 64 KiB at most.
-				buf := uintptr(binary.NativeEndian.Uint64(buffers[i][OffBuffer:]))
-				views[i].Data = buf + (views[i].Data-buf)&0xffff
-				if again[i] != views[i] {
-					t.Fatalf("%s: packet %d of %d: got %x, want %x", l.name, i, n, again[i], views[i])
-				}
-				if pl := binary.NativeEndian.Uint32(buffers[i][OffPacketLen:]); uintptr(pl) != views[i].Len {
-					t.Fatalf("%s: packet %d: packet length %d, want %d", l.name, i, pl, views[i].Len)
-				}
-				if s := binary.NativeEndian.Uint16(buffers[i][OffSegments:]); s != 1 {
-					t.Fatalf("%s: packet %d: %d segments", l.name, i, s)
-				}
-			}
-		}
-	}
-}
-
 func TestMoreThanABurstPanics(t *testing.T) {
 	for _, n := range []int{-1, Max + 1} {
-		for name, f := range map[string]func(){
-			"unpack": func() { Unpack(new([Max]View), new([Max]uintptr), n) },
-			"pack":   func() { Pack(new([Max]uintptr), new([Max]View), n) },
-		} {
-			func() {
-				defer func() {
-					if recover() == nil {
-						t.Errorf("%s of %d packets went through", name, n)
-					}
-				}()
-				f()
+		func() {
+			defer func() {
+				if recover() == nil {
+					t.Errorf("%d packets went through", n)
+				}
 			}()
-		}
+			Unpack(new([Max]View), new([Max]uintptr), n)
+		}()
 	}
 }
 
-func BenchmarkUnpackPack(b *testing.B) {
+func BenchmarkUnpack(b *testing.B) {
 	for _, l := range loops {
 		b.Run("by="+l.name, func(b *testing.B) {
 			var vec [Max]uintptr
@@ -167,7 +116,6 @@ func BenchmarkUnpackPack(b *testing.B) {
 			b.ReportAllocs()
 			for b.Loop() {
 				l.unpack(&views, &vec, Max)
-				l.pack(&vec, &views, Max)
 			}
 			b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N)/Max, "ns/packet")
 		})

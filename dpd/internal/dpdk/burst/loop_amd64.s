@@ -4,7 +4,6 @@
 #define BUFFER 0x00
 #define DATAOFF 0x10
 #define SEGMENTS 0x14
-#define PKTLEN 0x24
 #define DATALEN 0x28
 #define MINLEN 14
 
@@ -55,39 +54,3 @@ loop:
 done:
 	MOVQ AX, ret+24(FP)
 	RET
-
-// func pack(vec *[Max]uintptr, in *[Max]View, n int)
-TEXT ·pack(SB), NOSPLIT, $0-24
-	MOVQ vec+0(FP), DI
-	MOVQ in+8(FP), SI
-	MOVQ n+16(FP), CX
-	TESTQ CX, CX
-	JLE  end
-	LEAQ (DI)(CX*8), CX
-
-next:
-	MOVQ 24(SI), R8
-	MOVQ 0(SI), R9
-	MOVQ 8(SI), R11
-	MOVQ R8, (DI)
-	SUBQ BUFFER(R8), R9
-	CMPW DATAOFF(R8), R9
-	JNE  moved
-	CMPW DATALEN(R8), R11
-	JNE  moved
-
-same:
-	ADDQ $32, SI
-	ADDQ $8, DI
-	CMPQ DI, CX
-	JNE  next
-
-end:
-	RET
-
-moved:
-	MOVW R9, DATAOFF(R8)
-	MOVW R11, DATALEN(R8)
-	MOVWLZX R11, R11
-	MOVL R11, PKTLEN(R8)
-	JMP  same

@@ -3,5 +3,3 @@
 package burst
 
 func unpack(out *[Max]View, vec *[Max]uintptr, n int) int { return unpackGo(out, vec, n) }
-
-func pack(vec *[Max]uintptr, in *[Max]View, n int) { packGo(vec, in, n) }
