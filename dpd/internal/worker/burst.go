@@ -12,7 +12,8 @@ import (
 )
 
 // A burst goes through the stages in groups, each stage with another group. A stage leaves memory on its way that the next one needs, and
-// the stages of other groups are the time that it takes: a stage comes some turns of the loop behind the one before.
+// the stages of other groups are the time that it takes: a stage comes some turns of the loop behind the one before. Within a turn, stages that ask for
+// memory and stages that work take turns, as the processor forgets what it is asked for beyond some 20 lines.
 const (
 	step      = conntrack.Group
 	matchLag  = 1
@@ -36,33 +37,36 @@ func (w *Worker) burst(b *port.Batch, steerIt bool) {
 			w.admitAll(b, g*step, end, steerIt)
 			from[g+1] = w.n
 		}
-		if g := turn - matchLag; g >= 0 && g < groups && from[g] < from[g+1] {
-			w.table.Match(w.ref[:w.n], from[g], from[g+1])
-			w.matched = from[g+1]
+		var first, followed, end int
+		if g := turn - settleLag; g >= 0 {
+			first, end = from[g], from[g+1]
+			followed = w.followAll(first, end)
 		}
 		if g := turn - restLag; g >= 0 && g < groups && from[g] < from[g+1] {
 			w.table.Rest(w.ref[:w.n], from[g], from[g+1])
 		}
-		if g := turn - settleLag; g >= 0 {
-			w.settle(from[g], from[g+1])
+		if g := turn - matchLag; g >= 0 && g < groups && from[g] < from[g+1] {
+			w.table.Match(w.ref[:w.n], from[g], from[g+1])
+			w.matched = from[g+1]
 		}
+		w.forwardAll(first, followed)
+		w.settle(followed, end)
 	}
 	b.N = 0
 }
 
-// settle acts on the packets of the burst from i to end.
+// settle acts on the packets of the burst from i to end, the first of which is not to be followed.
 func (w *Worker) settle(i, end int) {
-	for ; i < end; i++ {
-		if i >= w.stale {
-			if i = w.followAll(i, end); i == end {
-				break
-			}
-		}
+	for i < end {
 		if s := &w.said[i]; s.Size != 0 { // plain
 			w.key[i] = s.Key()
 			packet.Parse(w.pkt[i].Data, &w.info[i]) // OK, or it would not be plain
 		}
 		w.act(i)
+		i++
+		followed := w.followAll(i, end)
+		w.forwardAll(i, followed)
+		i = followed
 	}
 }
 

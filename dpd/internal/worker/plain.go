@@ -83,10 +83,17 @@ func noteGo(pkt []port.Packet, from []uint8, doors *[256]packet.Door, said []con
 	return len(pkt)
 }
 
-// followAll forwards the packets of the burst from i to end for as long as they are plain and their sessions need nothing but to be told
-// of them. It returns the number of the first that is not; of that one it has done nothing.
+// followAll tells the sessions of the packets of the burst from i to end for as long as these are plain, were looked up in the table as it is,
+// and their sessions need nothing but to be told of them. It returns the number of the first that is not; of that one it has done nothing.
 func (w *Worker) followAll(i, end int) int {
-	end = i + w.table.Follow(w.ref[i:end], w.said[i:end], expiry.Tick(w.now))
+	if i < w.stale || i >= end {
+		return i
+	}
+	return i + w.table.Follow(w.ref[i:end], w.said[i:end], expiry.Tick(w.now))
+}
+
+// forwardAll forwards the packets of the burst from i to end, which were followed.
+func (w *Worker) forwardAll(i, end int) {
 	w.count[stat.Hits] += uint64(end - i)
 	for ; i < end; i++ {
 		if i = w.forwardRun(i, end); i == end {
@@ -96,7 +103,6 @@ func (w *Worker) followAll(i, end int) int {
 		w.to = w.said[i].Key()
 		w.forward(i)
 	}
-	return end
 }
 
 // forwardRun rewrites plain packets from i to end and queues them, for as long as their route is at hand. It returns the number of the
