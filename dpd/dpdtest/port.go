@@ -97,7 +97,7 @@ func (p *Port) Deliver(frame []byte) {
 func (p *Port) Rx(q int, b *port.Batch) int {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if port.BatchMax-b.N < port.BurstMax {
+	if b.Room() < port.BurstMax {
 		return 0
 	}
 	n := copy(b.Pkt[b.N:b.N+port.BurstMax], p.rx[q])

@@ -3,7 +3,7 @@
 // Command path measures the forwarding path of one real worker on DPDK's net_ring: P2 (64 k sessions) and P3 (10 M), each
 // against macswap by turns, A B B A, and P7, new sessions, without a device.
 //
-// What is compared: worker.Turn on a port of 16 rings, with 14 thousand packets of 64 bytes under way, and in its place a
+// What is compared: worker.Turn on a port of 16 rings, with 13 thousand packets of 64 bytes under way, and in its place a
 // macswap loop in C, as testpmd's, on the same port. Between the turns a generator on the other core makes new traffic of
 // what came out (package course), for both alike, and evicts the bytes of each packet from all caches: it comes from memory, as
 // one does that a device has written. Left where they are, they lie in a cache of both or of the other core, as the host happens to place

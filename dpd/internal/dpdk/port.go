@@ -33,8 +33,7 @@ var _ port.Port = (*Port)(nil)
 // Rx appends a burst of queue q to b. A queue that the device does not have gives nothing. What the last call took beyond a
 // burst stays with the queue, whoever owns it next, and is handed out first.
 func (p *Port) Rx(q int, b *port.Batch) int {
-	first := b.N
-	if uint(q) >= uint(len(p.rx)) || uint(first) > port.BatchMax-port.BurstMax {
+	if uint(q) >= uint(len(p.rx)) || b.Room() < port.BurstMax {
 		return 0
 	}
 	rq := &p.rx[q]
@@ -44,10 +43,10 @@ func (p *Port) Rx(q int, b *port.Batch) int {
 	got := min(rq.n-rq.at, port.BurstMax)
 	at := rq.at
 	rq.at += got
-	if n := burst.Unpack((*[burst.Max]burst.View)(views(b)[first:]), (*[burst.Max]uintptr)(rq.refs[at:]), got); n != got || p.strips {
+	if n := burst.Unpack((*[burst.Max]burst.View)(views(b)[b.N:]), (*[burst.Max]uintptr)(rq.refs[at:]), got); n != got || p.strips {
 		return p.rxOdd(rq, b, rq.vec[at:at+got])
 	}
-	b.N = first + got
+	b.N += got
 	return got
 }
 

@@ -4,8 +4,8 @@
 // A packet is (Data, Ref): Data is the bytes from the Ethernet header on, in memory that the Go heap does not own; Ref is
 // the driver's handle (the mbuf pointer under DPDK). Exactly one party owns a packet at a time. Rx hands packets to the
 // caller; Tx takes them back, the unsent ones too (it frees and counts them); Free returns them unsent. Data is valid only
-// while its packet is owned, and only Pool.Resize changes its bounds. All packets of a process come from one pool, so a packet received on one port may be
-// sent or freed on another, and by another thread.
+// while its packet is owned, and only Pool.Resize changes its bounds. All packets of a process come from one pool, so a
+// packet received on one port may be sent or freed on another, and by another thread.
 package port
 
 const (
@@ -28,9 +28,12 @@ type Batch struct {
 	N   int
 }
 
+// Room is how many packets may be appended.
+func (b *Batch) Room() int { return BatchMax - b.N }
+
 // Push appends an owned packet and reports whether there was room.
 func (b *Batch) Push(p Packet) bool {
-	if b.N == BatchMax {
+	if b.Room() == 0 {
 		return false
 	}
 	b.Pkt[b.N] = p

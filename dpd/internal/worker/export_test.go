@@ -6,5 +6,5 @@ func (w *Worker) LongWay() {
 	clear(w.gates[:])
 }
 
-// Stale is how many packets of the latest burst had to be looked up again.
+// Stale is the number of the first packet of the latest burst whose look-up held.
 func (w *Worker) Stale() int { return w.stale }

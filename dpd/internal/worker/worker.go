@@ -226,8 +226,8 @@ func (w *Worker) Turn() bool {
 	for q := range w.cfg.Queues {
 		qu := &w.cfg.Queues[q]
 		for _, rx := range qu.Rx {
-			// As long as the queue is full, up to a whole batch: the more go through the stages together, the less they wait.
-			for qu.Port.Rx(rx, &w.rx) == port.BurstMax && w.rx.N < port.BatchMax {
+			// As long as bursts are full and the batch has room: the more go through the stages together, the less they wait.
+			for qu.Port.Rx(rx, &w.rx) == port.BurstMax {
 			}
 			if w.rx.N > 0 {
 				busy = true

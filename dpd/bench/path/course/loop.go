@@ -29,7 +29,7 @@ func NewLoop(pool *Pool) *Loop { return &Loop{pool: pool} }
 // Rx appends up to a burst of queue q to b.
 func (l *Loop) Rx(q int, b *port.Batch) int {
 	f := &l.queue[q]
-	if port.BatchMax-b.N < port.BurstMax {
+	if b.Room() < port.BurstMax {
 		return 0
 	}
 	n := min(int(f.tail-f.head), port.BurstMax)

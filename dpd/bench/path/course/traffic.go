@@ -105,14 +105,12 @@ func (c *Course) ring() int {
 // Straight is Lap with something else in the worker's place: receive a burst, f, send.
 func (c *Course) Straight(f func(*port.Batch)) time.Duration {
 	b := &c.in
-	start := cpu()
-	q := c.ring()
-	for range Lap / port.BurstMax {
-		c.level[q] -= c.cfg.Port.Rx(q, b)
+	return c.Through(func(q, to int) int {
+		n := c.cfg.Port.Rx(q, b)
 		f(b)
-		c.cfg.Port.Tx(inputs, b)
-	}
-	return cpu() - start
+		c.cfg.Port.Tx(to, b)
+		return n
+	})
 }
 
 // Through is Lap with something that moves whole bursts by itself in the worker's place: from queue q to the one that Feed
