@@ -11,9 +11,9 @@
 // such entries, so that a look-up reads a second bucket only where there are some. The hash has a secret of the
 // process: who can't guess it can't aim at a bucket.
 //
-// A look-up of random keys is nothing but cache misses, so LookupBatch takes a burst through stages (hash all, prefetch
-// all buckets, match all, prefetch all records, compare all) in which the misses overlap. A worker calls the stages itself, with
-// its own work on other packets between them.
+// A look-up of random keys is nothing but cache misses, so LookupBatch takes a burst through stages (hash all and prefetch
+// their buckets, match all and prefetch their records, compare all) in which the misses overlap. A worker calls the stages itself,
+// with its own before and behind them.
 //
 // The table belongs to one goroutine: no locks, no clock (Advance and the now arguments bring the time), no allocation
 // after New except when a node or an override is seen for the first time.

@@ -29,21 +29,6 @@ TEXT ·follow(SB), NOSPLIT, $0-80
 	MOVL now+64(FP), R12
 	XORL R13, R13
 
-	// Loads that nothing waits for: all that is still on its way comes together.
-near:
-	MOVL (SI)(R13*4), AX
-	SHRL $1, AX
-	CMPQ AX, rec_len+8(FP)
-	JCC  far
-	SHLQ $6, AX
-	MOVQ (R8)(AX*1), R15
-
-far:
-	INCQ R13
-	CMPQ R13, CX
-	JLT  near
-	XORL R13, R13
-
 next:
 	MOVL (SI)(R13*4), AX
 	MOVL AX, DX

@@ -47,6 +47,8 @@ const (
 	kindNoReply   = 1 << 5
 	kindToClient  = 1 << 6 // wide: the reply tuple goes to the client's address
 	kindWide      = 1 << 7 // a side is IPv6: the record holds the client, its path the rest
+	kindSix       = kindWide | 1<<flow.In | 1<<flow.Out
+	kindEnds      = kindSix | kindToClient // kindSix of these: both sides are IPv6, the reply tuple goes to a laddr
 	kindPath      = 1<<flow.In | 1<<flow.Out | kindNoReply | kindToClient
 )
 
@@ -105,27 +107,20 @@ func (t *Table) key(h flow.Handle, d flow.Direction, k *flow.Key) {
 	k.Addr[0] = r.addr[d&1]
 }
 
+// unindexed is 0 if the index has tuple d of the record, which is in use: the reply tuple always, the original one if the record says so.
+func (r *record) unindexed(d Ref) uint64 { return uint64(^d&1) &^ uint64(r.local/localOrig) }
+
 // matches says whether ref's tuple is k. A ref of 0 matches nothing: record 0 has no protocol.
 func (t *Table) matches(ref Ref, k *flow.Key) bool {
 	r := t.at(ref.Handle())
 	if r.kind&kindWide == 0 {
-		d := ref & 1
-		return r.addr[d] == k.Addr[0] && k.Meta == uint64(r.ports[d])<<32|uint64(r.proto)<<8|flow.IPv4
+		return r.differs(ref, k) == 0
 	}
-	if k.Meta&0xff == flow.IPv6 {
-		// As Table.key has it, without branches: which direction comes next can't be predicted.
-		p, d := &t.paths.all[r.ports[0]], ref&1
-		out := -uint64(d) // all bits for flow.Out
-		src0 := r.addr[0] ^ (r.addr[0]^p.addr[pathServer][0])&out
-		src1 := r.addr[1] ^ (r.addr[1]^p.addr[pathServer][1])&out
-		dst := &p.addr[d<<1&2]
-		own := uint32(0xffff0000) >> (d << 4 & 16) // which port is the record's: the client's, or the local one
-		ports := p.ports ^ (r.ports[1]^p.ports)&own
-		meta := uint64(ports)<<32 | uint64(r.proto)<<8 | flow.IPv6
-		if (src0^k.Addr[0])|(src1^k.Addr[1])|(dst[0]^k.Addr[2])|(dst[1]^k.Addr[3])|(meta^k.Meta)|uint64(r.kind>>d&1^1) == 0 {
+	if r.kind&kindEnds == kindSix {
+		if p := &t.paths.all[r.ports[0]]; p.differs(r, ref, k)|p.differsMeta(r, ref, k) == 0 {
 			return true
 		}
-		// Sessions whose laddr is their client always differ.
+		// One of ICMPv6 always differs.
 	}
 	if r.kind>>(ref&1)&1 != uint8(k.Meta)>>1&1 {
 		return false
@@ -133,6 +128,26 @@ func (t *Table) matches(ref Ref, k *flow.Key) bool {
 	var own flow.Key
 	t.key(ref.Handle(), ref.Dir(), &own)
 	return own == *k
+}
+
+// differs is 0 if tuple d of a record with IPv4 on both sides is k.
+func (r *record) differs(d Ref, k *flow.Key) uint64 {
+	d &= 1
+	return (r.addr[d] ^ k.Addr[0]) | (k.Meta ^ (uint64(r.ports[d])<<32 | uint64(r.proto)<<8 | flow.IPv4))
+}
+
+// differs is 0 if the addresses of tuple d of a record with IPv6 on both sides and a laddr are k's. It is as Table.key has it, without
+// branches: which direction comes next can't be predicted.
+func (p *path) differs(r *record, d Ref, k *flow.Key) uint64 {
+	src, dst := [2]*[2]uint64{&r.addr, &p.addr[pathServer]}[d&1], &p.addr[d&1<<1]
+	return (src[0] ^ k.Addr[0]) | (src[1] ^ k.Addr[1]) | (dst[0] ^ k.Addr[2]) | (dst[1] ^ k.Addr[3])
+}
+
+// differsMeta is differs of all but the addresses.
+func (p *path) differsMeta(r *record, d Ref, k *flow.Key) uint64 {
+	own := uint32(0xffff0000) >> (d & 1 << 4) // which port is the record's: the client's, or the local one
+	ports := p.ports ^ (r.ports[1]^p.ports)&own
+	return k.Meta ^ (uint64(ports)<<32 | uint64(r.proto)<<8 | flow.IPv6)
 }
 
 // Outgoing sets k to the tuple that a packet of direction d leaves with: from laddr to the server, or from the VIP to the

@@ -3,8 +3,7 @@
 // Offsets in burst and sizes; stage_amd64_unsafe.go checks them.
 #define HASH 0
 #define BUCKET 2048
-#define RECORD 4096
-#define WAIT 6272
+#define WAIT 4096
 #define PLAIN 32
 #define REFS 16 // in bucket
 #define OVER 48
@@ -42,7 +41,7 @@ ask:
 	MULQ R10
 	SHLQ $6, DX
 	MOVQ DX, BUCKET(DI)
-	PREFETCHNTA (R9)(DX*1)
+	PREFETCHT1 (R9)(DX*1)
 	ADDQ $PLAIN, SI
 	ADDQ $8, DI
 	DECQ CX
@@ -51,17 +50,14 @@ ask:
 asked:
 	RET
 
-// func match(b *burst, at int, out *Ref, n int, buckets *bucket, records *record) (waiting int)
-TEXT ·match(SB), NOSPLIT, $0-56
+// func match(b *burst, out *Ref, n int, buckets *bucket, records *record) (waiting int)
+TEXT ·match(SB), NOSPLIT, $0-48
 	MOVQ b+0(FP), DI
-	MOVQ at+8(FP), AX
-	MOVQ out+16(FP), SI
-	MOVQ n+24(FP), CX
-	MOVQ buckets+32(FP), R8
-	MOVQ records+40(FP), R9
-	LEAQ WAIT(DI)(AX*1), R12
-	MOVQ AX, R13
-	LEAQ (DI)(AX*8), DI
+	MOVQ out+8(FP), SI
+	MOVQ n+16(FP), CX
+	MOVQ buckets+24(FP), R8
+	MOVQ records+32(FP), R9
+	LEAQ WAIT(DI), R12
 	XORL R10, R10
 	XORL BX, BX
 	MOVL $1, R11
@@ -87,8 +83,7 @@ next:
 	MOVL AX, (SI)(BX*4)
 	SHRL $1, AX
 	SHLQ $6, AX
-	MOVQ AX, RECORD(DI)
-	PREFETCHNTA (R9)(AX*1)
+	PREFETCHT1 (R9)(AX*1)
 
 more:
 	ADDQ $8, DI
@@ -97,15 +92,13 @@ more:
 	JLT  next
 
 matched:
-	MOVQ R10, waiting+48(FP)
+	MOVQ R10, waiting+40(FP)
 	RET
 
 none:
 	MOVL $0, (SI)(BX*4)
-	MOVQ $0, RECORD(DI)
 	CMPW OVER(R8)(AX*1), $0
 	JEQ  more
-	LEAQ (R13)(BX*1), DX
-	MOVB DX, (R12)(R10*1)
+	MOVB BX, (R12)(R10*1)
 	INCQ R10
 	JMP  more

@@ -6,6 +6,7 @@ import (
 	"unsafe"
 
 	"github.com/holdfast-lb/holdfast/dpd/internal/expiry"
+	"github.com/holdfast-lb/holdfast/dpd/internal/flow"
 )
 
 // The stages of a look-up that wait for memory are assembly, for the prefetch that Go lacks outside its runtime: each line is asked for while
@@ -15,17 +16,21 @@ import (
 func askPlain(b *burst, at int, p *Plain, n int, s *secret, buckets *bucket, count uint64)
 
 //go:noescape
-func match(b *burst, at int, out *Ref, n int, buckets *bucket, records *record) (waiting int)
+func match(b *burst, out *Ref, n int, buckets *bucket, records *record) (waiting int)
 
 //go:noescape
 func follow(rec []record, refs *Ref, p *Plain, n int, mask, want uint64, now expiry.Tick) (done int)
+
+// confirmed is confirmedGo of n keys; it stops at a record that is not there.
+//
+//go:noescape
+func confirmed(rec []record, paths []path, keys *flow.Key, refs *Ref, n int) (right int)
 
 // What the assembly takes for granted. These are indexes of arrays of one element, so any difference fails the build.
 var (
 	_ = [1]struct{}{}[unsafe.Offsetof(burst{}.hash)]
 	_ = [1]struct{}{}[unsafe.Offsetof(burst{}.bucket)-2048]
-	_ = [1]struct{}{}[unsafe.Offsetof(burst{}.record)-4096]
-	_ = [1]struct{}{}[unsafe.Offsetof(burst{}.wait)-6272]
+	_ = [1]struct{}{}[unsafe.Offsetof(burst{}.wait)-4096]
 	_ = [1]struct{}{}[unsafe.Sizeof(Plain{})-32]
 	_ = [1]struct{}{}[unsafe.Offsetof(Plain{}.Addr)]
 	_ = [1]struct{}{}[unsafe.Offsetof(Plain{}.Ports)-8]
@@ -46,4 +51,21 @@ var (
 	_ = [1]struct{}{}[unsafe.Offsetof(record{}.ack)-48]
 	_ = [1]struct{}{}[unsafe.Offsetof(record{}.window)-56]
 	_ = [1]struct{}{}[ackSpan-1<<26]
+	_ = [1]struct{}{}[unsafe.Offsetof(record{}.local)-25]
+	_ = [1]struct{}{}[unsafe.Offsetof(record{}.proto)-30]
+	_ = [1]struct{}{}[unsafe.Offsetof(record{}.kind)-31]
+	_ = [1]struct{}{}[unsafe.Sizeof(flow.Key{})-40]
+	_ = [1]struct{}{}[unsafe.Offsetof(flow.Key{}.Addr)]
+	_ = [1]struct{}{}[unsafe.Offsetof(flow.Key{}.Meta)-32]
+	_ = [1]struct{}{}[unsafe.Sizeof(path{})-64]
+	_ = [1]struct{}{}[unsafe.Offsetof(path{}.addr)]
+	_ = [1]struct{}{}[unsafe.Offsetof(path{}.ports)-48]
+	_ = [1]struct{}{}[16*pathServer-16]
+	_ = [1]struct{}{}[16*pathLaddr-32]
+	_ = [1]struct{}{}[localOrig-1<<3]
+	_ = [1]struct{}{}[kindWide-0x80]
+	_ = [1]struct{}{}[kindEnds-0xc3]
+	_ = [1]struct{}{}[kindSix-0x83]
+	_ = [1]struct{}{}[flow.IPv4-4]
+	_ = [1]struct{}{}[flow.IPv6-6]
 )

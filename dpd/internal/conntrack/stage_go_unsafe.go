@@ -1,6 +1,10 @@
 package conntrack
 
-import "unsafe"
+import (
+	"unsafe"
+
+	"github.com/holdfast-lb/holdfast/dpd/internal/flow"
+)
 
 // The stages in Go: what other machines run, and what the assembly is tested against. Nothing is prefetched; the later stages' own
 // independent loads overlap as far as the processor allows.
@@ -15,23 +19,44 @@ func askPlainGo(b *burst, at int, p *Plain, n int, s *secret, count uint64) {
 	}
 }
 
-// matchGo matches n keys from number at on in their home buckets. It notes those that may be elsewhere, and returns how many these are.
-func matchGo(b *burst, at int, out *Ref, n int, buckets *bucket) (waiting int) {
+// matchGo matches n keys in their home buckets. It notes those that may be elsewhere, and returns how many these are.
+func matchGo(b *burst, out *Ref, n int, buckets *bucket) (waiting int) {
 	refs := unsafe.Slice(out, n)
 	for i := range refs {
-		k := (at + i) & (BurstMax - 1)
-		bk := (*bucket)(unsafe.Add(unsafe.Pointer(buckets), b.bucket[k]))
-		m := bk.match(fingerprint(b.hash[k]))
+		bk := (*bucket)(unsafe.Add(unsafe.Pointer(buckets), b.bucket[i&(BurstMax-1)]))
+		m := bk.match(fingerprint(b.hash[i&(BurstMax-1)]))
 		if m == 0 {
-			refs[i], b.record[k] = 0, 0
+			refs[i] = 0
 			if bk.over != 0 {
-				b.wait[(at+waiting)&(BurstMax-1)] = uint8(k)
+				b.wait[waiting&(BurstMax-1)] = uint8(i)
 				waiting++
 			}
 			continue
 		}
 		refs[i] = bk.ref[slotOf(m)]
-		b.record[k] = uint64(refs[i]>>1) * 64
 	}
 	return waiting
+}
+
+// confirmedGo counts the keys, from the first on, that their refs surely have: of sessions with IPv4 on both sides, or with IPv6 on both
+// and a laddr. It calls nothing, which would have the compiler keep all in memory.
+func confirmedGo(rec []record, paths []path, keys []flow.Key, refs []Ref) int {
+	for i := range keys {
+		k, ref := &keys[i], refs[i]
+		r := &rec[ref.Handle()]
+		odd := r.unindexed(ref)
+		switch {
+		case r.kind&kindWide == 0:
+			odd |= r.differs(ref, k)
+		case r.kind&kindEnds == kindSix:
+			p := &paths[r.ports[0]]
+			odd |= p.differs(r, ref, k) | p.differsMeta(r, ref, k)
+		default:
+			return i
+		}
+		if odd != 0 {
+			return i
+		}
+	}
+	return len(keys)
 }

@@ -70,6 +70,12 @@ func icmp64(t testing.TB) *flow.Session {
 	return s
 }
 
+func icmp66(t testing.TB) *flow.Session {
+	s := icmp64(t)
+	s.Reply = key(t, flow.ProtoICMPv6, "[fd00::1]:78", "[fd01::1]:78")
+	return s
+}
+
 func TestSizesOfWhatLivesTwentyMillionTimes(t *testing.T) {
 	for name, got := range map[string][2]uintptr{
 		"record": {unsafe.Sizeof(record{}), 64},
@@ -100,7 +106,7 @@ func TestSessionComesBackAsItWasPutIn(t *testing.T) {
 	nat46.Reply = tcp6(t).Reply
 	for name, s := range map[string]*flow.Session{
 		"ipv6 back to the client": full(nat), "ipv4 to ipv6": full(nat46),
-		"ipv4": full(tcp4(t)), "ipv6": full(tcp6(t)), "ipv6 to ipv4": full(nat64(t)), "icmpv6 to icmp": icmp64(t), "without reply tuple": dr,
+		"ipv4": full(tcp4(t)), "ipv6": full(tcp6(t)), "ipv6 to ipv4": full(nat64(t)), "icmpv6": icmp66(t), "icmpv6 to icmp": icmp64(t), "without reply tuple": dr,
 	} {
 		t.Run(name, func(t *testing.T) {
 			tab := newTable(t, Config{CapacityV4: 10, CapacityV6: 10})
@@ -154,7 +160,7 @@ func TestSessionComesBackAsItWasPutIn(t *testing.T) {
 
 func TestKeysThatAlmostMatchDoNot(t *testing.T) {
 	tab := newTable(t, Config{CapacityV4: 10, CapacityV6: 10})
-	for name, s := range map[string]*flow.Session{"ipv4": tcp4(t), "ipv6": tcp6(t), "icmpv6 to icmp": icmp64(t)} {
+	for name, s := range map[string]*flow.Session{"ipv4": tcp4(t), "ipv6": tcp6(t), "icmpv6": icmp66(t), "icmpv6 to icmp": icmp64(t)} {
 		t.Run(name, func(t *testing.T) {
 			h, err := tab.Insert(s)
 			if err != nil {

@@ -41,10 +41,10 @@ func (b *Batch) Push(p Packet) bool {
 	return true
 }
 
-// Prefetch asks the memory for the first bytes of the packets from number from up to but not including to, as far as there are so many.
-func (b *Batch) Prefetch(from, to int) {
-	if to = min(to, b.N); uint(from) < uint(to) {
-		prefetch(&b.Pkt[from&(BatchMax-1)], to-from)
+// Prefetch asks the memory for the first bytes of the packets, however many they are.
+func (b *Batch) Prefetch() {
+	if b.N > 0 {
+		prefetch(&b.Pkt[0], b.N)
 	}
 }
 

@@ -7,7 +7,7 @@ TEXT ·prefetch(SB), NOSPLIT, $0-16
 
 next:
 	MOVQ (SI), R9
-	BYTE $0x41; BYTE $0x0F; BYTE $0x0D; BYTE $0x09 // PREFETCHW (R9), which the assembler lacks
+	PREFETCHT1 (R9)
 	ADDQ $32, SI
 	DECQ CX
 	JNZ  next

@@ -4,7 +4,8 @@ package port
 
 import "unsafe"
 
-// prefetch asks for the first bytes of n packets, n at least 1, to be written. It is assembly because Go offers no prefetch.
+// prefetch asks for the first bytes of n packets, n at least 1, in the second cache: a processor forgets what it is asked for in the first
+// beyond some 20 lines. It is assembly because Go offers no prefetch.
 //
 //go:noescape
 func prefetch(p *Packet, n int)

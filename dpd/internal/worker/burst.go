@@ -11,67 +11,32 @@ import (
 	"github.com/holdfast-lb/holdfast/dpd/internal/steer"
 )
 
-// A burst goes through the stages in groups, each stage with another group. A stage leaves memory on its way that the next one needs, and
-// the stages of other groups are the time that it takes: a stage comes some turns of the loop behind the one before. Within a turn, stages that ask for
-// memory and stages that work take turns, as the processor forgets what it is asked for beyond some 20 lines.
-const (
-	step      = conntrack.Group
-	matchLag  = 1
-	restLag   = matchLag + 1
-	settleLag = restLag + 1
-)
-
 // The table's burst is as large. A negative number fails the build.
 const _ = uint(conntrack.BurstMax - port.BatchMax)
 
-// burst takes a burst through the stages. steerIt is false for packets that another thread has steered here. w.from says
-// by which device each came in. The burst is empty afterwards: every packet was sent, handed over, kept or dropped.
+// burst takes a burst through the stages, all of it through each: a stage leaves memory on its way that the next one reads. steerIt is
+// false for packets that another thread has steered here. w.from says by which device each came in. The burst is empty afterwards: every
+// packet was sent, handed over, kept or dropped.
 func (w *Worker) burst(b *port.Batch, steerIt bool) {
-	w.pkt, w.n, w.matched, w.stale = &b.Pkt, 0, 0, 0
-	groups := (b.N + step - 1) / step
-	var from [port.BatchMax/step + 1]int // of a group, in what was admitted; where it ends the next begins
-	for turn := range groups + settleLag {
-		if g := turn; g < groups {
-			end := min((g+1)*step, b.N)
-			b.Prefetch(end, end+step)
-			w.admitAll(b, g*step, end, steerIt)
-			from[g+1] = w.n
+	w.pkt, w.n = &b.Pkt, 0
+	b.Prefetch()
+	w.admitAll(b, steerIt)
+	w.table.Match(w.ref[:w.n])
+	for i := 0; i < w.n; i++ {
+		first := i
+		i = w.followAll(first, w.n)
+		w.forwardAll(first, i)
+		if i == w.n {
+			break
 		}
-		var first, followed, end int
-		if g := turn - settleLag; g >= 0 {
-			first, end = from[g], from[g+1]
-			followed = w.followAll(first, end)
-		}
-		if g := turn - restLag; g >= 0 && g < groups && from[g] < from[g+1] {
-			w.table.Rest(w.ref[:w.n], from[g], from[g+1])
-		}
-		if g := turn - matchLag; g >= 0 && g < groups && from[g] < from[g+1] {
-			w.table.Match(w.ref[:w.n], from[g], from[g+1])
-			w.matched = from[g+1]
-		}
-		w.forwardAll(first, followed)
-		w.settle(followed, end)
-	}
-	b.N = 0
-}
-
-// settle acts on the packets of the burst from i to end, the first of which is not to be followed.
-func (w *Worker) settle(i, end int) {
-	for i < end {
 		if s := &w.said[i]; s.Size != 0 { // plain
 			w.key[i] = s.Key()
 			packet.Parse(w.pkt[i].Data, &w.info[i]) // OK, or it would not be plain
 		}
 		w.act(i)
-		i++
-		followed := w.followAll(i, end)
-		w.forwardAll(i, followed)
-		i = followed
 	}
+	b.N = 0
 }
-
-// shake says that a record comes or goes, so what was looked up so far must be looked up again.
-func (w *Worker) shake() { w.stale = w.matched }
 
 // admit parses packet i of the batch and keeps it for this burst, or sends it to the thread that it belongs to.
 func (w *Worker) admit(i int, steerIt bool) {
@@ -147,15 +112,7 @@ func (w *Worker) hand(p port.Packet, in uint8, to int) {
 
 // act decides about packet i of the burst, which w.info describes.
 func (w *Worker) act(i int) {
-	ref := w.ref[i]
-	if i < w.stale {
-		ref = 0
-		if h, d, ok := w.table.Find(&w.key[i]); ok {
-			ref = conntrack.MakeRef(h, d)
-		}
-	} else {
-		ref = w.table.Confirm(i, &w.key[i], ref)
-	}
+	ref := w.table.Confirm(i, &w.key[i], w.ref[i])
 	switch {
 	case ref == 0:
 		w.miss(i)

@@ -40,7 +40,6 @@ func (w *Worker) miss(i int) {
 
 // open makes a session for the first packet of a client and forwards it.
 func (w *Worker) open(i int) {
-	w.shake()
 	p, k := w.pkt[i], &w.key[i]
 	svc := w.view.Schedule.Lookup(k)
 	if svc == nil {

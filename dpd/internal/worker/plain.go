@@ -17,22 +17,20 @@ import (
 // mask bounds an index into what a burst has of each packet.
 const mask = port.BatchMax - 1
 
-// admitAll takes the packets of the batch from i to end into the burst, or sends them where they belong, and asks the table for their
-// records.
-func (w *Worker) admitAll(b *port.Batch, i, end int, steerIt bool) {
+// admitAll takes the packets of the batch into the burst, or sends them where they belong, and asks the table for their records.
+func (w *Worker) admitAll(b *port.Batch, steerIt bool) {
 	// With one worker there is no question whose a TCP packet is.
 	asked := steerIt && !w.alone && w.view.Steer != nil
-	for i < end {
-		if run := w.plainRun(b, i, end); run > i {
+	for i := 0; i < b.N; i++ {
+		if run := w.plainRun(b, i, b.N); run > i {
 			n := w.n
 			w.keep(i, run, asked)
 			w.table.AskPlain(n, w.said[n:w.n])
-			if i = run; i == end {
+			if i = run; i == b.N {
 				break
 			}
 		}
 		w.admit(i, steerIt)
-		i++
 	}
 }
 
@@ -83,10 +81,10 @@ func noteGo(pkt []port.Packet, from []uint8, doors *[256]packet.Door, said []con
 	return len(pkt)
 }
 
-// followAll tells the sessions of the packets of the burst from i to end for as long as these are plain, were looked up in the table as it is,
-// and their sessions need nothing but to be told of them. It returns the number of the first that is not; of that one it has done nothing.
+// followAll tells the sessions of the packets of the burst from i to end for as long as these are plain and
+// their sessions need nothing but to be told of them. It returns the number of the first that is not; of that one it has done nothing.
 func (w *Worker) followAll(i, end int) int {
-	if i < w.stale || i >= end {
+	if i >= end {
 		return i
 	}
 	return i + w.table.Follow(w.ref[i:end], w.said[i:end], expiry.Tick(w.now))

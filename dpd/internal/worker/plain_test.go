@@ -6,10 +6,7 @@ import (
 	"math/rand/v2"
 	"testing"
 
-	"github.com/holdfast-lb/holdfast/dpd/bench/path/course"
-	"github.com/holdfast-lb/holdfast/dpd/internal/conntrack"
 	"github.com/holdfast-lb/holdfast/dpd/internal/packet"
-	"github.com/holdfast-lb/holdfast/dpd/internal/port"
 	"github.com/holdfast-lb/holdfast/dpd/internal/stat"
 )
 
@@ -52,35 +49,6 @@ func TestTheShortWayForwardsAsTheLongOneDoes(t *testing.T) {
 	}
 	if counts[0][stat.Hits] < 5000 {
 		t.Errorf("%d hits", counts[0][stat.Hits])
-	}
-}
-
-// TestANewSessionSpoilsFewLookUps: whoever opens a session costs the packets their look-up that were looked up already, not all that came with
-// them.
-func TestANewSessionSpoilsFewLookUps(t *testing.T) {
-	c := newCourse(t, 2000, 1000)
-	at, client := 0, uint32(0x0c000001)
-	// In the last batch of each ring, one of the first packets.
-	open := func(data []byte) {
-		ip := data[packet.EthernetSize:]
-		if at++; at < course.Lap-port.BatchMax/2+4 || binary.BigEndian.Uint16(ip[packet.IPv4Size+2:]) != 80 {
-			return
-		}
-		at = -course.Lap
-		ip[packet.IPv4Size+13] = packet.SYN
-		binary.BigEndian.PutUint32(ip[12:], client)
-		client++
-		resum(ip)
-	}
-	for lap := range 40 {
-		c.Lap()
-		if n := c.Worker.Stale(); lap > 20 && n == 0 || n > 3*conntrack.Group {
-			t.Errorf("%d packets were looked up again", n)
-		}
-		at = 0
-		if _, err := c.FeedBy(func([]byte) {}, open); err != nil {
-			t.Fatal(err)
-		}
 	}
 }
 

@@ -41,7 +41,6 @@ func (w *Worker) surprise(i int, h flow.Handle, d flow.Direction, o conntrack.Ou
 			w.free(w.pkt[i], stat.DropClosed)
 			return false
 		}
-		w.shake()
 		if o&conntrack.HitSoftTomb != 0 {
 			w.retouch(info, h, d) // Touch leaves tombstones alone; now it may be none any more
 		}
@@ -73,7 +72,6 @@ func (w *Worker) retouch(info *packet.Info, h flow.Handle, d flow.Direction) {
 
 // synOnRecord lets the shard decide about a client's SYN that found a record which did not begin with it.
 func (w *Worker) synOnRecord(i int, h flow.Handle) bool {
-	w.shake()
 	switch w.shard.Syn(w.wall, h, w.info[i].Seq, w.usable(h)) {
 	case syncer.SynServe:
 		return true

@@ -139,17 +139,15 @@ type Worker struct {
 	gates [256]*packet.Gate
 	gate  *packet.Gate
 	// said is what plain packets say; these have no key and no info unless act needs them.
-	said [port.BatchMax]conntrack.Plain
-	info [port.BatchMax]packet.Info
-	key  [port.BatchMax]flow.Key
-	ref  [port.BatchMax]conntrack.Ref
-	n    int
-	// The first matched packets were looked up. The references of the first stale ones may be wrong: a record came or went since.
-	matched, stale int
-	to             flow.Key // of the packet at hand
-	seg            conntrack.Segment
-	born           flow.Session // the session that open makes
-	alone          bool         // the node has one worker
+	said  [port.BatchMax]conntrack.Plain
+	info  [port.BatchMax]packet.Info
+	key   [port.BatchMax]flow.Key
+	ref   [port.BatchMax]conntrack.Ref
+	n     int
+	to    flow.Key // of the packet at hand
+	seg   conntrack.Segment
+	born  flow.Session // the session that open makes
+	alone bool         // the node has one worker
 
 	routes   routeCache
 	due      [expirePerTurn]flow.Handle
