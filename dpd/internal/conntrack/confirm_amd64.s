@@ -4,12 +4,10 @@
 #define KEY 40
 #define K_META 32
 #define R_PORTS 16
-#define R_LOCAL 25
 #define R_PROTO 30
 #define R_KIND 31
 #define P_SERVER 16
 #define P_PORTS 48
-#define ORIG_SHIFT 3
 #define WIDE 0x80
 #define ENDS 0xc3
 #define SIX 0x83
@@ -35,11 +33,6 @@ next:
 	ANDL $1, DX // d
 	SHLQ $6, AX
 	ADDQ R8, AX
-	MOVBLZX R_LOCAL(AX), BX
-	SHRL $ORIG_SHIFT, BX
-	ORL  DX, BX
-	TESTL $1, BX
-	JEQ  stop // not by its original tuple
 	MOVBLZX R_PROTO(AX), R9
 	MOVBLZX R_KIND(AX), BX
 	SHLL $8, R9

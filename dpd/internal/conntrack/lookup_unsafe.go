@@ -40,11 +40,11 @@ func (t *Table) lookup(keys []flow.Key, out []Ref) {
 	}
 }
 
-// The stages of a look-up. Each takes the whole burst, and asks for the memory that the next one reads: by the time that one begins, what was
-// asked for first has come, and the rest comes while it works.
+// The stages of a look-up. The whole burst goes through one before the next, as each asks for the memory that the next one reads: what a large
+// burst asked for first has come by then, and the rest comes while the next one works.
 //
 //	Ask, AskPlain    say what key number i is, and ask for its home bucket
-//	Match            finds the records and asks for them
+//	Match            finds the records of all and asks for them
 //	Follow, Confirm  look at them
 //
 // The table may change on the way: Follow and Confirm go by what it holds then.
@@ -60,14 +60,20 @@ func (t *Table) Ask(i int, k *flow.Key) {
 
 // AskPlain is Ask of the tuples of plain packets, from number at on.
 func (t *Table) AskPlain(at int, p []Plain) {
-	if len(p) > 0 && uint(at+len(p)) <= BurstMax {
+	if uint(at) > BurstMax || len(p) > BurstMax-at {
+		panic("conntrack: more keys than a burst holds")
+	}
+	if len(p) > 0 {
 		askPlain(&t.burst, at, &p[0], len(p), &t.secret, unsafe.SliceData(t.ix.bucket), t.ix.n)
 	}
 }
 
 // Match sets out, at most BurstMax, to what most likely has each key, or 0.
 func (t *Table) Match(out []Ref) {
-	if len(out) == 0 || len(out) > BurstMax {
+	if len(out) > BurstMax {
+		panic("conntrack: more keys than a burst holds")
+	}
+	if len(out) == 0 {
 		return
 	}
 	n := match(&t.burst, &out[0], len(out), unsafe.SliceData(t.ix.bucket), unsafe.SliceData(t.rec))
@@ -97,7 +103,7 @@ func (t *Table) matchAway(out []Ref, n int) {
 
 // Confirm is what has key number i of the burst, for which Match gave ref, or 0.
 func (t *Table) Confirm(i int, k *flow.Key, ref Ref) Ref {
-	if t.matches(ref, k) && t.at(ref.Handle()).unindexed(ref) == 0 {
+	if t.matches(ref, k) && t.at(ref.Handle()).indexed(ref.Dir()) {
 		return ref
 	}
 	return t.find(k, t.burst.hash[i&(BurstMax-1)])

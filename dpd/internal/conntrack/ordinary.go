@@ -16,7 +16,7 @@ func plainTCP(self uint16) ordinary {
 // ordinaryTCP describes an established TCP session of node self, both directions of which were seen here, with no doubt, no
 // repeated ACKs and no unusual flag.
 func ordinaryTCP(self uint16) ordinary {
-	mask := record{state: 0xff, local: localSeenIn | localSeenOut | localDoubt | localDupMask | localOrig, flags: unusual, owner: 0xffff, proto: 0xff}
-	want := record{state: flow.TCPEstablished, local: localSeenIn | localSeenOut | localOrig, owner: self, proto: flow.ProtoTCP}
+	mask := record{state: 0xff, local: localSeenIn | localSeenOut | localDoubt | localDupMask, flags: unusual, owner: 0xffff, proto: 0xff}
+	want := record{state: flow.TCPEstablished, local: localSeenIn | localSeenOut, owner: self, proto: flow.ProtoTCP}
 	return ordinary{mask.word(), want.word()}
 }

@@ -24,7 +24,8 @@ func (p *Plain) Key() flow.Key {
 
 // Follow books plain packets, in order, on the records that the look-up named for them, and sets the tuple of each to the one that it
 // leaves with. It stops at the first whose record does not have the tuple or needs thought: nothing was booked of that one, and
-// Touch is to be asked. It returns how many it booked.
+// Touch is to be asked. It returns how many it booked. As what it books on is alive, the index has both of its tuples, and would find it now,
+// whatever changed since the look-up.
 func (t *Table) Follow(refs []Ref, p []Plain, now expiry.Tick) int {
 	if refs = refs[:len(p)]; len(p) == 0 {
 		return 0

@@ -107,8 +107,13 @@ func (t *Table) key(h flow.Handle, d flow.Direction, k *flow.Key) {
 	k.Addr[0] = r.addr[d&1]
 }
 
-// unindexed is 0 if the index has tuple d of the record, which is in use: the reply tuple always, the original one if the record says so.
-func (r *record) unindexed(d Ref) uint64 { return uint64(^d&1) &^ uint64(r.local/localOrig) }
+// indexed says whether the index has tuple d of the record, which is in use.
+func (r *record) indexed(d flow.Direction) bool {
+	if d == flow.Out {
+		return r.kind&kindNoReply == 0
+	}
+	return r.local&localOrig != 0
+}
 
 // matches says whether ref's tuple is k. A ref of 0 matches nothing: record 0 has no protocol.
 func (t *Table) matches(ref Ref, k *flow.Key) bool {
@@ -116,11 +121,11 @@ func (t *Table) matches(ref Ref, k *flow.Key) bool {
 	if r.kind&kindWide == 0 {
 		return r.differs(ref, k) == 0
 	}
-	if r.kind&kindEnds == kindSix {
+	if r.kind&kindEnds == kindSix || ref.Dir() == flow.In && r.kind&(1<<flow.In) != 0 {
 		if p := &t.paths.all[r.ports[0]]; p.differs(r, ref, k)|p.differsMeta(r, ref, k) == 0 {
 			return true
 		}
-		// One of ICMPv6 always differs.
+		// A tuple of ICMPv6 differs even from its own.
 	}
 	if r.kind>>(ref&1)&1 != uint8(k.Meta)>>1&1 {
 		return false
@@ -136,8 +141,8 @@ func (r *record) differs(d Ref, k *flow.Key) uint64 {
 	return (r.addr[d] ^ k.Addr[0]) | (k.Meta ^ (uint64(r.ports[d])<<32 | uint64(r.proto)<<8 | flow.IPv4))
 }
 
-// differs is 0 if the addresses of tuple d of a record with IPv6 on both sides and a laddr are k's. It is as Table.key has it, without
-// branches: which direction comes next can't be predicted.
+// differs is 0 if the addresses of tuple d of a record are k's: the original tuple with a client of IPv6, or the reply tuple with IPv6 on both
+// sides and a laddr. It is as Table.key has it, without branches: which direction comes next can't be predicted.
 func (p *path) differs(r *record, d Ref, k *flow.Key) uint64 {
 	src, dst := [2]*[2]uint64{&r.addr, &p.addr[pathServer]}[d&1], &p.addr[d&1<<1]
 	return (src[0] ^ k.Addr[0]) | (src[1] ^ k.Addr[1]) | (dst[0] ^ k.Addr[2]) | (dst[1] ^ k.Addr[3])

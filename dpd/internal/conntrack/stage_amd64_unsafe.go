@@ -10,7 +10,8 @@ import (
 )
 
 // The stages of a look-up that wait for memory are assembly, for the prefetch that Go lacks outside its runtime: each line is asked for while
-// the work on the next key goes on. stage_go_unsafe.go has the same in Go. follow is followGo in half the instructions.
+// the work on the next key goes on. stage_go_unsafe.go has the same in Go. follow and confirmed are followGo and
+// confirmedGo in half the instructions.
 
 //go:noescape
 func askPlain(b *burst, at int, p *Plain, n int, s *secret, buckets *bucket, count uint64)
@@ -51,7 +52,6 @@ var (
 	_ = [1]struct{}{}[unsafe.Offsetof(record{}.ack)-48]
 	_ = [1]struct{}{}[unsafe.Offsetof(record{}.window)-56]
 	_ = [1]struct{}{}[ackSpan-1<<26]
-	_ = [1]struct{}{}[unsafe.Offsetof(record{}.local)-25]
 	_ = [1]struct{}{}[unsafe.Offsetof(record{}.proto)-30]
 	_ = [1]struct{}{}[unsafe.Offsetof(record{}.kind)-31]
 	_ = [1]struct{}{}[unsafe.Sizeof(flow.Key{})-40]
@@ -62,7 +62,6 @@ var (
 	_ = [1]struct{}{}[unsafe.Offsetof(path{}.ports)-48]
 	_ = [1]struct{}{}[16*pathServer-16]
 	_ = [1]struct{}{}[16*pathLaddr-32]
-	_ = [1]struct{}{}[localOrig-1<<3]
 	_ = [1]struct{}{}[kindWide-0x80]
 	_ = [1]struct{}{}[kindEnds-0xc3]
 	_ = [1]struct{}{}[kindSix-0x83]

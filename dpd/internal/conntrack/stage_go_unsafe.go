@@ -38,19 +38,19 @@ func matchGo(b *burst, out *Ref, n int, buckets *bucket) (waiting int) {
 	return waiting
 }
 
-// confirmedGo counts the keys, from the first on, that their refs surely have: of sessions with IPv4 on both sides, or with IPv6 on both
-// and a laddr. It calls nothing, which would have the compiler keep all in memory.
+// confirmedGo counts the keys, from the first on, that their refs surely have in a table that did not change since: of sessions with IPv4 on
+// both sides, or with IPv6 on both and a laddr. It calls nothing, which would have the compiler keep all in memory.
 func confirmedGo(rec []record, paths []path, keys []flow.Key, refs []Ref) int {
 	for i := range keys {
 		k, ref := &keys[i], refs[i]
 		r := &rec[ref.Handle()]
-		odd := r.unindexed(ref)
+		var odd uint64
 		switch {
 		case r.kind&kindWide == 0:
-			odd |= r.differs(ref, k)
+			odd = r.differs(ref, k)
 		case r.kind&kindEnds == kindSix:
 			p := &paths[r.ports[0]]
-			odd |= p.differs(r, ref, k) | p.differsMeta(r, ref, k)
+			odd = p.differs(r, ref, k) | p.differsMeta(r, ref, k)
 		default:
 			return i
 		}

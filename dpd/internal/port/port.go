@@ -11,8 +11,8 @@ package port
 const (
 	// BurstMax is the greatest number of packets that a device gives at once.
 	BurstMax = 64
-	// BatchMax is the greatest number of packets in a batch: some bursts, so that who works on them in stages seldom waits for the first and
-	// the last of them.
+	// BatchMax is the greatest number of packets in a batch: some bursts, so that who works on them in stages has, when one begins, what
+	// the one before asked for.
 	BatchMax = 256
 )
 

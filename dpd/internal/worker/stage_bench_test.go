@@ -12,7 +12,7 @@ import (
 
 // BenchmarkStage is two stages of the short way, with all that they touch in the first cache, beside their forms in Go.
 func BenchmarkStage(b *testing.B) {
-	const n = 16
+	const n = 16 // few, for all to be in the first cache
 	rnd := rand.New(rand.NewPCG(1, 1))
 	frames := make([][]byte, n)
 	for i := range frames {
