@@ -24,7 +24,7 @@ func (w *Worker) burst(b *port.Batch, steerIt bool) {
 	w.table.Match(w.ref[:w.n])
 	for i := 0; i < w.n; i++ {
 		first := i
-		i = w.followAll(first, w.n)
+		i = w.followAll(first)
 		w.forwardAll(first, i)
 		if i == w.n {
 			break

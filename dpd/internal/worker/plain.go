@@ -81,13 +81,10 @@ func noteGo(pkt []port.Packet, from []uint8, doors *[256]packet.Door, said []con
 	return len(pkt)
 }
 
-// followAll tells the sessions of the packets of the burst from i to end for as long as these are plain and
-// their sessions need nothing but to be told of them. It returns the number of the first that is not; of that one it has done nothing.
-func (w *Worker) followAll(i, end int) int {
-	if i >= end {
-		return i
-	}
-	return i + w.table.Follow(w.ref[i:end], w.said[i:end], expiry.Tick(w.now))
+// followAll tells the sessions of the packets of the burst from i on for as long as these are plain and their sessions need nothing but to
+// be told of them. It returns the number of the first that is not; of that one it has done nothing.
+func (w *Worker) followAll(i int) int {
+	return i + w.table.Follow(w.ref[i:w.n], w.said[i:w.n], expiry.Tick(w.now))
 }
 
 // forwardAll forwards the packets of the burst from i to end, which were followed.
