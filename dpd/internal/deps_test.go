@@ -94,7 +94,7 @@ func why(g map[string]*pkg, from string, bad func(string) bool) []string {
 }
 
 var core = []string{
-	"dpd/internal/packet", "dpd/internal/checksum", "dpd/internal/flow", "dpd/internal/conntrack/...", "dpd/internal/expiry",
+	"dpd/internal/packet", "dpd/internal/checksum", "dpd/internal/flow", "dpd/internal/conntrack/...", "dpd/internal/ended", "dpd/internal/expiry",
 	"dpd/internal/steer", "dpd/internal/nat", "dpd/internal/sched", "dpd/internal/syncwire", "dpd/internal/syncseal",
 	"dpd/internal/syncer", "dpd/internal/localport", "dpd/internal/neigh", "dpd/internal/worker", "dpd/internal/ring",
 	"dpd/internal/port",
@@ -136,9 +136,14 @@ func TestBans(t *testing.T) {
 			reason: "rewriting is pure: bytes and tuples in, bytes out",
 		},
 		{
+			from: []string{"dpd/internal/ended"},
+			not: func(p string) bool { return own(p) },
+			reason: "the ended cache is a structure alone: its user says what ends and when it goes",
+		},
+		{
 			from: []string{"dpd/internal/syncer"},
 			not: func(p string) bool {
-				return own(p) && !anyUnder(p, []string{"dpd/internal/syncwire", "dpd/internal/syncseal", "dpd/internal/flow"})
+				return own(p) && !anyUnder(p, []string{"dpd/internal/syncwire", "dpd/internal/syncseal", "dpd/internal/ended", "dpd/internal/flow"})
 			},
 			reason: "the protocol is a machine over a Store interface; the table must not leak into it",
 		},

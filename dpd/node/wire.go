@@ -97,6 +97,7 @@ func (n *Node) worker(i int, links worker.Links, host []*ring.SPSC[worker.Handed
 	var w *worker.Worker
 	table, err := conntrack.New(conntrack.Config{
 		CapacityV4: max(n.cfg.Table.SessionsV4/count, 1024), CapacityV6: max(n.cfg.Table.SessionsV6/count, 1024), Timeouts: &timeouts,
+		OnFull:  func(six bool) bool { return w.Shard().GiveUpTombstone(six) },
 		OnEvict: func(_ flow.Handle, s *flow.Session) { w.Evicted(s) }, OnUncount: func(id uint32) { w.Uncounted(id) },
 	})
 	if err != nil {
@@ -105,7 +106,10 @@ func (n *Node) worker(i int, links worker.Links, host []*ring.SPSC[worker.Handed
 	c := worker.Config{
 		Index: i, Map: &n.buckets, Queues: n.queues(i), Pool: n.dev.Pool(), Table: table, Ports: ports, Routes: n.routes, Links: links,
 		Poll: n.poll(), Clock: n.clock, MailboxSize: mailbox,
-		Shard: syncer.New(syncer.Config{Owns: func(b flow.Bucket) bool { return n.buckets.Worker(uint8(b)) == i }}, table, ports),
+		Shard: syncer.New(syncer.Config{
+			Owns:  func(b flow.Bucket) bool { return n.buckets.Worker(uint8(b)) == i },
+			Ended: max(n.cfg.Table.Ended/count, 1024),
+		}, table, ports),
 	}
 	for q, p := range n.ports {
 		if have := p.Info().RxQueues; i < have {

@@ -144,6 +144,7 @@ type BGPPeer struct {
 type Table struct {
 	SessionsV4 int `key:"sessions_v4" min:"1024" max:"134217728" doc:"IPv4 sessions, at most 128 bytes each, set aside at start"`
 	SessionsV6 int `key:"sessions_v6" min:"1024" max:"134217728" doc:"IPv6 sessions, at most 176 bytes each, set aside at start"`
+	Ended      int `key:"ended" min:"1024" max:"268435456" doc:"closed sessions that are remembered until no node can bring them back, at least 10 s; 32 bytes each, taken as they are needed. When there are more the oldest are forgotten early, which is counted"`
 }
 
 // Timeouts are idle times by state, in seconds.

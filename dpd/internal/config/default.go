@@ -15,7 +15,7 @@ func Default() Config {
 		Sync:     Sync{Enabled: true, Port: 7946, MTU: 1400},
 		Announce: AnnounceBGP,
 		BGP:      BGP{Prepend: 3, HoldTime: 9, Guard: true},
-		Table:    Table{SessionsV4: 1 << 20, SessionsV6: 1 << 18},
+		Table:    Table{SessionsV4: 1 << 20, SessionsV6: 1 << 18, Ended: 1 << 21},
 		Timeouts: Timeouts{
 			TCPNone: 2, TCPEstablished: 3600, TCPSynSent: 3, TCPSynRecv: 30, TCPFinWait: 120, TCPTimeWait: 7, TCPClose: 3,
 			TCPCloseWait: 120, TCPLastAck: 7, TCPSynAck: 30, UDP: 300, ICMP: 300,

@@ -2,13 +2,17 @@ package conntrack
 
 import "github.com/holdfast-lb/holdfast/dpd/internal/flow"
 
-// allot takes a free handle of the family's part; when there is none it evicts an embryonic session. 0: full.
+// allot takes a free handle of the family's part; when there is none, OnFull may free one, else it evicts an embryonic
+// session. 0: full.
 func (t *Table) allot(six bool) flow.Handle {
 	p := &t.part[0]
 	if six {
 		p = &t.part[1]
 	}
 	h := p.take(t)
+	if h == 0 && t.onFull != nil && t.onFull(six) {
+		h = p.take(t)
+	}
 	if h == 0 && t.evict(p) {
 		h = p.take(t)
 	}

@@ -30,6 +30,9 @@ type Config struct {
 	Load float64
 	// Timeouts of services without override; nil = DefaultTimeouts.
 	Timeouts *Timeouts
+	// OnFull is asked to remove an aged session of a part that is full, IPv6's with six, and says whether it did. It is called
+	// within Insert, and may call what Insert itself may be called beside: Load and Remove. May be nil.
+	OnFull func(six bool) bool
 	// OnEvict is told of an embryonic session just before it is removed to make room; it must not call the table. May be nil.
 	OnEvict func(flow.Handle, *flow.Session)
 	// OnUncount is told the server of each session that SetCounted marked, when it becomes a tombstone or goes; it must not
@@ -60,6 +63,7 @@ type Table struct {
 	paths     paths
 	extra     extras
 	scratch   flow.Session
+	onFull    func(six bool) bool
 	onEvict   func(flow.Handle, *flow.Session)
 	onUncount func(server uint32)
 	sweep     expiry.Sweeper
@@ -90,7 +94,7 @@ func New(c Config) (*Table, error) {
 	if !(c.Load >= 0.3 && c.Load <= 0.95) {
 		return nil, fmt.Errorf("conntrack: index load %v: want 0.3 to 0.95", c.Load)
 	}
-	t := &Table{secret: newSecret(), owners: newOwners(), defaults: DefaultTimeouts(), override: make(map[uint32]*Timeouts), onEvict: c.OnEvict, onUncount: c.OnUncount}
+	t := &Table{secret: newSecret(), owners: newOwners(), defaults: DefaultTimeouts(), override: make(map[uint32]*Timeouts), onFull: c.OnFull, onEvict: c.OnEvict, onUncount: c.OnUncount}
 	if c.Timeouts != nil {
 		t.defaults = *c.Timeouts
 	}

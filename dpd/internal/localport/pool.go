@@ -133,7 +133,7 @@ func (p *Pool) Take(b flow.Bucket, server Endpoint) (reply flow.Key, ok bool) {
 	p.turn++
 	for i := range leased {
 		a := leased[(p.turn+uint32(i))%uint32(len(leased))]
-		n := p.node(keyOf(server, a, b), true)
+		n, _ := p.node(keyOf(server, a, b), true)
 		if n == nil {
 			p.stats.NoNode++
 			return reply, false
@@ -178,7 +178,7 @@ func (p *Pool) Mark(reply flow.Key) {
 	if !ok {
 		return
 	}
-	n := p.node(keyOf(server, a, flow.Bucket(reply.DstPort())), true)
+	n, _ := p.node(keyOf(server, a, flow.Bucket(reply.DstPort())), true)
 	if n == nil {
 		p.stats.NoNode++
 		return
@@ -188,13 +188,44 @@ func (p *Pool) Mark(reply flow.Key) {
 	}
 }
 
+// Quarantine keeps the port of a session that ended in use until Free, and names the node that it is of: 0 if there is nothing
+// to keep. own says that the session had the port; else it is kept only if it is free.
+func (p *Pool) Quarantine(reply *flow.Key, own bool) (ref uint32) {
+	server, a, ok := p.split(reply)
+	if !ok {
+		return 0
+	}
+	n, i := p.node(keyOf(server, a, flow.Bucket(reply.DstPort())), !own)
+	switch {
+	case n == nil:
+		return 0
+	case n.mark(uint8(reply.DstPort() >> 8)):
+		p.stats.InUse++
+	case !own:
+		return 0
+	}
+	return i + 1
+}
+
+// Free ends what Quarantine began; port is that of the reply tuple.
+func (p *Pool) Free(ref uint32, port uint16) {
+	if ref == 0 {
+		return
+	}
+	if !p.nodes.at(ref-1).release(&p.nodes.chunk, uint8(port>>8)) {
+		p.stats.NotTaken++
+		return
+	}
+	p.stats.InUse--
+}
+
 // Release gives a port back. Ports of addresses that were never ours are ignored.
 func (p *Pool) Release(reply flow.Key) {
 	server, a, ok := p.split(&reply)
 	if !ok {
 		return
 	}
-	n := p.node(keyOf(server, a, flow.Bucket(reply.DstPort())), false)
+	n, _ := p.node(keyOf(server, a, flow.Bucket(reply.DstPort())), false)
 	if n == nil || !n.release(&p.nodes.chunk, uint8(reply.DstPort()>>8)) {
 		p.stats.NotTaken++
 		return
@@ -219,16 +250,16 @@ func (p *Pool) Stats() Stats {
 const reclaimStep = 64
 
 // node finds the node of k, or makes it.
-func (p *Pool) node(k nodeKey, make bool) *node {
-	if n := p.nodes.find(&k); n != nil || !make {
-		return n
+func (p *Pool) node(k nodeKey, make bool) (*node, uint32) {
+	if n, i := p.nodes.find(&k); n != nil || !make {
+		return n, i
 	}
-	n := p.nodes.add(&k)
+	n, i := p.nodes.add(&k)
 	if n == nil && p.nodes.reclaim(reclaimStep) {
-		n = p.nodes.add(&k)
+		n, i = p.nodes.add(&k)
 	}
 	if n != nil {
 		n.start = uint8(p.nodes.index.hash(&k) % PerBucket)
 	}
-	return n
+	return n, i
 }

@@ -21,25 +21,26 @@ func newSlab(limit int) slab {
 
 func (s *slab) at(i uint32) *node { return &s.pages[i/pageNodes][i%pageNodes] }
 
-func (s *slab) find(k *nodeKey) *node {
+// find is the node of a key and its number, which stands as long as a port of it is in use.
+func (s *slab) find(k *nodeKey) (*node, uint32) {
 	hash := s.index.hash(k)
 	for at := s.index.first(hash); ; at = s.index.after(at) {
 		e := s.index.slot[at]
 		if e == 0 {
-			return nil
+			return nil, 0
 		}
 		if tagOf(e) == uint32(hash) {
 			if n := s.at(nodeOf(e)); n.key == *k {
-				return n
+				return n, nodeOf(e)
 			}
 		}
 	}
 }
 
 // add makes a node, or returns nil when there are as many as may be.
-func (s *slab) add(k *nodeKey) *node {
+func (s *slab) add(k *nodeKey) (*node, uint32) {
 	if s.used == s.max {
-		return nil
+		return nil, 0
 	}
 	if len(s.free) == 0 {
 		first := uint32(len(s.pages) * pageNodes)
@@ -55,7 +56,7 @@ func (s *slab) add(k *nodeKey) *node {
 	s.high = max(s.high, i+1)
 	n := s.at(i)
 	*n = node{key: *k, live: true}
-	return n
+	return n, i
 }
 
 // reclaim looks at up to n nodes for one of which no port is in use, forgets it, and says whether it found one.

@@ -19,7 +19,7 @@ const (
 	ActBulkBegin
 	// ActBulkEnd ends that part and tells Records, Tombstones and Sum of it. Hand it to Sync.Queue.
 	ActBulkEnd
-	// ActTombs tells what this shard's tombstones wait for, StableAt and FloorAt, and the life whose claims members have. Hand it to Sync.Queue.
+	// ActTombs tells what this shard's tombstones wait for, ClosedAt, AgedAt and FloorAt, and the life whose claims members have. Hand it to Sync.Queue.
 	ActTombs
 	// ActInstalled says that Msg.Rec, which was asked for, can translate packets now; packets waiting for either tuple may go.
 	ActInstalled
@@ -56,8 +56,8 @@ type Action struct {
 	Records    uint64
 	Tombstones uint64
 	Sum        uint64 // of the records of this shard's part of a bulk
-	// StableAt: tombstones made here before that millisecond were received by every member. FloorAt: no older one is held.
-	StableAt, FloorAt int64
+	// What this node closed before ClosedAt, and aged before AgedAt, every member has. It holds nothing aged from before FloorAt.
+	ClosedAt, AgedAt, FloorAt int64
 	// Claimed is this node's life if every member has what it claimed from its former one.
 	Claimed flow.Node
 }
@@ -91,8 +91,7 @@ func (s *Shard) send(to uint32, lane syncwire.Lane, kind syncwire.Kind, h flow.H
 		return &s.idle
 	}
 	a := s.emit(ActSend)
-	s.seq++
-	a.To, a.Lane, a.Seq = to, lane, s.seq
+	a.To, a.Lane, a.Seq = to, lane, s.nextSeq(to, lane)
 	a.Ref = Ref{Birth: x.Birth, Handle: h}
 	a.Msg.Kind = kind
 	toWire(&a.Msg.Rec, x)
@@ -100,6 +99,23 @@ func (s *Shard) send(to uint32, lane syncwire.Lane, kind syncwire.Kind, h flow.H
 		a.Msg.Rec.Flags &^= uint16(flow.ReplyOnly)
 	}
 	return a
+}
+
+// nextSeq numbers a message to a node or to all. What is received is confirmed of the live lane alone.
+func (s *Shard) nextSeq(to uint32, lane syncwire.Lane) uint64 {
+	s.seq++
+	switch {
+	case lane != syncwire.LaneLive:
+	case to == AllNodes:
+		s.seqAll = s.seq
+	default:
+		for _, m := range s.members {
+			if m.node.ID == to {
+				m.last = s.seq
+			}
+		}
+	}
+	return s.seq
 }
 
 // kindOf is the kind of message that tells a record's present state.

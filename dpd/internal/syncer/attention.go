@@ -211,9 +211,8 @@ func (s *Shard) hinted(m *member, msg *syncwire.Message) {
 		}
 		s.Count[QuerySent]++
 		a := s.emit(ActSend)
-		s.seq++
 		s.queryID++
-		a.To, a.Lane, a.Seq = m.node.ID, syncwire.LaneLive, s.seq
+		a.To, a.Lane, a.Seq = m.node.ID, syncwire.LaneLive, s.nextSeq(m.node.ID, syncwire.LaneLive)
 		a.Msg = syncwire.Message{Kind: syncwire.KindQuery, ID: s.queryID << 1, Rec: syncwire.Record{Orig: msg.Rec.Orig, Bucket: msg.Rec.Bucket}}
 		return
 	}

@@ -203,7 +203,7 @@ func TestAnAckIsForWhatIsHeld(t *testing.T) {
 		"what is new here":               {nil, false, true},
 		"what is held":                   {func(s flow.Session) flow.Session { return s }, false, true},
 		"older than what is held":        {func(s flow.Session) flow.Session { s.Term++; return s }, false, true},
-		"closed here":                    {func(s flow.Session) flow.Session { s.Flags = flow.HardTomb; return s }, false, true},
+		"aged here":                      {func(s flow.Session) flow.Session { s.Flags = flow.SoftTomb; s.Term++; return s }, false, true},
 		"newer than what is held":        {func(s flow.Session) flow.Session { s.Ver--; return s }, false, true},
 		"of a port that a later one has": {func(flow.Session) flow.Session { return session(2, 2, 5, 200<<16, 3, 1, 2) }, false, false},
 		"what finds no room":             {nil, true, false},
@@ -277,7 +277,7 @@ func TestALifeThatIsNotTheFirstIsReadyWhenItsClaimsAre(t *testing.T) {
 	p.run(300)
 	word := func(shard int, life flow.Node, want bool) {
 		t.Helper()
-		y.Queue(p.now, shard, &syncer.Action{Kind: syncer.ActTombs, StableAt: 1, FloorAt: 1, Claimed: life})
+		y.Queue(p.now, shard, &syncer.Action{Kind: syncer.ActTombs, ClosedAt: 1, FloorAt: 1, Claimed: life})
 		if ready, _ := y.Ready(); ready != want {
 			t.Errorf("after shard %d said %v: ready %v", shard, life, ready)
 		}

@@ -88,8 +88,8 @@ func progress(x *flow.Session, b flow.Bits) {
 	}
 }
 
-// ended says whether both sides agreed that a TCP session is over.
-func ended(s *flow.Session) bool {
+// isOver says whether both sides agreed that a TCP session is over.
+func isOver(s *flow.Session) bool {
 	const acked = flow.FinAckedIn | flow.FinAckedOut
 	return s.Bits&(flow.RstIn|flow.RstOut) != 0 || s.Bits&acked == acked
 }

@@ -36,9 +36,11 @@ const (
 	QueryAnswered
 	QueryUnknown
 	AnswerLimited // a member asked too much
-	TombDropped   // packets on a closed session
 	Collected
 	CollectWaits
+	EndedGivenUp     // closed sessions forgotten early: the ended cache was full
+	EndedUnconfirmed // closed sessions collected although some member may not know
+	AgedGivenUp      // aged sessions removed early: the table was full
 	DigestEqual
 	DigestUnequal
 	DigestUnsure
@@ -59,7 +61,8 @@ var counterNames = [NumCounters]string{
 	"create_reply_taken", "create_refused", "store_fault", "installed", "install_refused", "invalid", "not_member", "view_old",
 	"accepted", "stale", "equal", "refuted", "taken_over", "adopted", "revived", "reborn", "rebirth_limited", "aged", "closed",
 	"displaced", "yielded", "hint_sent", "hint_repeated", "hint_used", "hint_limited", "nack_limited", "query_sent", "query_repeated",
-	"query_limited", "query_answered", "query_unknown", "answer_limited", "tomb_dropped", "collected", "collect_waits", "digest_equal",
+	"query_limited", "query_answered", "query_unknown", "answer_limited", "collected", "collect_waits",
+	"ended_given_up", "ended_unconfirmed", "aged_given_up", "digest_equal",
 	"digest_unequal", "digest_unsure", "listed", "bulk_sent", "resent", "resend_gone", "ack_sent", "acked", "ack_stray", "claim_unasked",
 	"claim_unacked", "recovered",
 }

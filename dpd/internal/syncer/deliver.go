@@ -15,20 +15,20 @@ const (
 	DeliverResend                             // From lost message Seq about Ref
 	DeliverSuspect                            // Yes: From is silent; else it is heard again
 	DeliverDesync                             // something to or from From was lost without repair
-	DeliverWatermarks                         // At, Floor of From's tombstones
+	DeliverWatermarks                         // Words of From
 	DeliverFenced                             // incarnations of From.ID below From.Inc are over
 )
 
 // Delivery is one input of a Shard from the sync thread: pointer-free, so that it can be copied through a ring.
 type Delivery struct {
-	Kind      DeliveryKind
-	Yes       bool
-	From      flow.Node
-	Seq       uint64
-	Ref       Ref
-	At, Floor int64
-	Msg       syncwire.Message
-	Digest    syncwire.DigestSums
+	Kind   DeliveryKind
+	Yes    bool
+	From   flow.Node
+	Seq    uint64
+	Ref    Ref
+	Words  Words
+	Msg    syncwire.Message
+	Digest syncwire.DigestSums
 }
 
 // Foresight is how many messages ahead of its turn one is best foreseen.
@@ -55,7 +55,7 @@ func (s *Shard) Deliver(now int64, d *Delivery) {
 	case DeliverDesync:
 		s.PeerDesync(now, d.From)
 	case DeliverWatermarks:
-		s.Watermarks(d.From, d.At, d.Floor)
+		s.Watermarks(d.From, d.Words)
 	case DeliverFenced:
 		s.Fenced(now, d.From)
 	}

@@ -181,6 +181,7 @@ func (s *Shard) Digest(now int64, from flow.Node, d *syncwire.DigestSums) {
 	}
 	if m.settled++; m.settled >= len(s.buckets) {
 		m.repair, m.fixEvery = false, repairEvery
+		m.heal(m.lost)
 	}
 }
 

@@ -14,7 +14,9 @@
 // all, then term, then (owner incarnation, owner id), then version. Only the owner ages and closes. Who serves packets
 // that another owns tells the owner by HINT, and takes the session over when the owner is gone, suspected, or clearly
 // not on the path. An AGE of a served session is refuted. Orphans are adopted by the winner of a rendezvous. Digests of
-// everything that is held find what messages missed. A tombstone stays until nobody can bring its life back. A node that was
+// everything that is held find what messages missed. A closed session leaves the table at once and is remembered in the
+// ended cache (package ended); an aged one keeps its record, since a packet may revive it. Both stay until nobody can bring
+// them back (see collect). A node that was
 // fenced claims what it serves in its new life, and is let in again once members have that.
 // Of a dead node's blocks of local addresses each Sync tells its peers what is held here, and keeps what they tell.
 package syncer

@@ -33,11 +33,10 @@ type member struct {
 	suspected bool
 	suspicion uint32 // number of the present or last suspicion, from 1
 
-	confirmed uint64 // it has every message of this shard to it up to that Seq, but those in moves
-	lost      uint64 // of messages up to that Seq nothing is known
-	moves     []move
-	stable    int64 // its tombstones from before that millisecond are on every node
-	floor     int64 // it holds no tombstone from before that millisecond
+	receipt
+	since  int64    // when it came into the view
+	stable [2]int64 // what it closed, and what it aged, before that millisecond is on every node
+	floor  int64    // it holds no aged session from before that millisecond
 
 	repair   bool  // digests each fixEvery until equal
 	nextFix  int64 // when the next one is due
@@ -56,38 +55,6 @@ type member struct {
 	sent     uint64
 	sum      uint64 // of what was sent
 	tombs    uint64
-}
-
-// move is a message that was lost and sent again.
-type move struct{ from, to uint64 }
-
-const maxMoves = 1024
-
-func (m *member) moved(from, to uint64) {
-	if len(m.moves) >= maxMoves {
-		m.lostAll(to)
-		return
-	}
-	m.moves = append(m.moves, move{from, to})
-}
-
-// lostAll gives up confirmation of everything up to seq: only digests tell now.
-func (m *member) lostAll(seq uint64) {
-	m.lost = max(m.lost, seq)
-	m.moves = m.moves[:0]
-}
-
-// has says whether the node is known to have received message seq or its repetition.
-func (m *member) has(seq uint64) bool {
-	if seq == 0 || seq <= m.lost || seq > m.confirmed {
-		return false
-	}
-	for _, v := range m.moves {
-		if v.from <= seq && v.to > m.confirmed {
-			return false
-		}
-	}
-	return true
 }
 
 // SetView takes a view; a lower epoch is refused. Records of nodes that are gone are adopted by and by.
@@ -124,7 +91,7 @@ func (s *Shard) SetView(now int64, v *View) {
 		if i >= 0 {
 			m = old[i]
 		} else {
-			m = &member{node: p.Node, lost: s.seq, repair: true, fixEvery: repairEvery,
+			m = &member{node: p.Node, receipt: receipt{lost: s.seq}, since: s.now, repair: true, fixEvery: repairEvery,
 				answers: tokens{rate: answerRate, burst: answerBurst, level: answerBurst * 1000, at: s.now}}
 		}
 		m.degraded, m.joining = p.Degraded, !p.Admitted && !p.Draining
@@ -215,19 +182,23 @@ func (s *Shard) Dropped(now int64) {
 
 // Confirmed says that a member has received every message of this shard to it up to seq, repetitions apart.
 func (s *Shard) Confirmed(n flow.Node, seq uint64) {
-	m := s.member(n)
-	if m == nil || seq <= m.confirmed {
-		return
+	if m := s.member(n); m != nil && seq > m.confirmed {
+		m.confirm(seq)
 	}
-	m.confirmed = seq
-	m.moves = slices.DeleteFunc(m.moves, func(v move) bool { return v.to <= seq })
 }
 
-// Watermarks says what a member told of tombstones, in this node's milliseconds: those that it made before stable are on
-// every node, and it holds none from before floor, but those whose block it holds.
-func (s *Shard) Watermarks(n flow.Node, stable, floor int64) {
+// Words are what a member says of ended sessions, in milliseconds of whoever hears it.
+type Words struct {
+	Closed int64 // what it closed before that is on every node
+	Aged   int64 // what it aged before that is
+	Floor  int64 // it holds no aged session from before that, but those whose block it holds
+}
+
+// Watermarks is a member's word on ended sessions.
+func (s *Shard) Watermarks(n flow.Node, w Words) {
 	if m := s.member(n); m != nil {
-		m.stable, m.floor = max(m.stable, stable), max(m.floor, floor)
+		m.stable[isClosed], m.stable[isAged] = max(m.stable[isClosed], w.Closed), max(m.stable[isAged], w.Aged)
+		m.floor = max(m.floor, w.Floor)
 	}
 }
 

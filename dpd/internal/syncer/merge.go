@@ -81,6 +81,10 @@ func (s *Shard) merge(m *member, x *flow.Session) {
 			return
 		}
 	}
+	if s.hasEnded(x) {
+		s.refuseEnded(m, x)
+		return
+	}
 	s.roomFor(m, x)
 	switch {
 	case ok && s.cur.Orig == x.Orig:
@@ -96,7 +100,32 @@ func (s *Shard) merge(m *member, x *flow.Session) {
 		s.remember(h, &s.cur)
 		s.drop(h, &s.cur)
 	}
+	if !mapped(x) {
+		s.ended(x, ok)
+		return
+	}
 	s.install(m, x)
+}
+
+// refuseEnded answers a record of a session that is known to be closed: who still has it learns so.
+func (s *Shard) refuseEnded(m *member, x *flow.Session) {
+	if !mapped(x) {
+		s.Count[Equal]++
+		return
+	}
+	s.Count[Stale]++
+	s.other = *x
+	s.other.Flags = s.other.Flags&^flow.Tomb | flow.HardTomb
+	if a := s.nack(m, 0, &s.other); a != nil {
+		a.Ref = Ref{} // lost, it isn't sent again: who still has the session shows it again
+	}
+}
+
+// ended notes a CLOSE of a birth that has no record here. had says that its port was that of an earlier birth here.
+func (s *Shard) ended(x *flow.Session, had bool) {
+	s.Count[Installed]++
+	s.remember(0, x)
+	s.end(0, x, had)
 }
 
 // replace puts a later life of the same two tuples into the record of the earlier one, so that packets never miss.
@@ -104,6 +133,10 @@ func (s *Shard) replace(m *member, h flow.Handle, cur, x *flow.Session) {
 	s.remember(h, cur)
 	s.account(cur, -1)
 	s.Count[Accepted]++
+	if !mapped(x) {
+		s.closed(h, cur, x)
+		return
+	}
 	x.Flags |= cur.Flags & (flow.Synced | flow.Unbound)
 	for i := range x.Seq {
 		if cur.Seq[i].Seen {
@@ -112,7 +145,7 @@ func (s *Shard) replace(m *member, h flow.Handle, cur, x *flow.Session) {
 	}
 	s.update(h, x)
 	s.account(x, +1)
-	s.settle(m, h, x, mapped(cur), false)
+	s.settle(m, h, x, true, false)
 }
 
 // roomFor settles who owns the original tuple of a life that is new here.
@@ -126,14 +159,7 @@ func (s *Shard) roomFor(m *member, x *flow.Session) {
 	}
 	s.store.Load(oh, &s.other)
 	o := &s.other
-	switch {
-	case o.Flags&flow.ReplyOnly != 0 || o.SameLife(x) || o.Reply == x.Reply:
-		return
-	case !mapped(o):
-		// A live record takes the tuple from a closed one by itself; an aged one would not, and could not revive later.
-		if !live(x) {
-			s.yield(oh, o)
-		}
+	if o.Flags&flow.ReplyOnly != 0 || o.SameLife(x) || o.Reply == x.Reply {
 		return
 	}
 	s.Count[Yielded]++
@@ -164,23 +190,18 @@ func (s *Shard) install(m *member, x *flow.Session) {
 }
 
 // settle does what follows from a record that was just written at the word of a peer. was says whether a mapping was
-// there before, buried whether the same tombstone was.
-func (s *Shard) settle(m *member, h flow.Handle, x *flow.Session, was, buried bool) {
+// there before, queued whether the same tombstone was.
+func (s *Shard) settle(m *member, h flow.Handle, x *flow.Session, was, queued bool) {
 	switch {
 	case mapped(x) && x.Owner == s.self:
 		// Peers say that this node owns what it does not remember: it does again, in a term that no lost version equals.
 		s.Count[Recovered]++
 		s.claim(h, x)
-	case !mapped(x):
-		if was {
-			s.event(ActClosed, x)
-		}
-		s.bury(h, x, 0)
-	case x.Flags&flow.SoftTomb != 0 && !buried:
+	case x.Flags&flow.SoftTomb != 0 && !queued:
 		if was {
 			s.event(ActAged, x)
 		}
-		s.bury(h, x, 0)
+		s.enqueueTombstone(h, x)
 	}
 	if mapped(x) && !was && s.wake(x) {
 		s.event(ActInstalled, x)
@@ -206,10 +227,6 @@ func (s *Shard) mergeLife(m *member, h flow.Handle, x *flow.Session) {
 		}
 		s.accept(m, h, cur, x, bits, yielded, idle)
 	case c < 0:
-		if !mapped(cur) && !mapped(x) {
-			s.Count[Equal]++
-			return
-		}
 		s.Count[Stale]++
 		s.join(h, cur, bits, yielded, idle)
 		s.nack(m, h, cur)
@@ -221,9 +238,14 @@ func (s *Shard) mergeLife(m *member, h flow.Handle, x *flow.Session) {
 
 // accept replaces the held copy by a newer version.
 func (s *Shard) accept(m *member, h flow.Handle, cur, x *flow.Session, bits flow.Bits, yielded flow.Flags, idle uint32) {
-	wasSoft, wasMapped, wasTerm := cur.Flags&flow.SoftTomb != 0, mapped(cur), cur.Term
+	wasSoft, wasTerm := cur.Flags&flow.SoftTomb != 0, cur.Term
 	s.account(cur, -1)
 	s.Count[Accepted]++
+	if !mapped(x) {
+		x.Bits = bits
+		s.closed(h, cur, x)
+		return
+	}
 	keep := cur.Flags & (flow.Synced | flow.Unbound)
 	if keep&flow.Unbound != 0 {
 		x.Service, x.Server = cur.Service, cur.Server
@@ -234,8 +256,17 @@ func (s *Shard) accept(m *member, h flow.Handle, cur, x *flow.Session, bits flow
 	x.Idle = idle
 	s.update(h, x)
 	s.account(x, +1)
-	s.settle(m, h, x, wasMapped, wasSoft && wasTerm == x.Term)
+	s.settle(m, h, x, true, wasSoft && wasTerm == x.Term)
 	s.urgeAcked(h, x, acked)
+}
+
+// closed ends the record cur at h by the CLOSE x, of its own birth or of a later one with the same tuples.
+func (s *Shard) closed(h flow.Handle, cur, x *flow.Session) {
+	if cur.Flags&flow.Unbound != 0 {
+		x.Service, x.Server = cur.Service, cur.Server
+	}
+	s.event(ActClosed, x)
+	s.end(h, x, true)
 }
 
 // join merges what is no version: sticky bits, reply-only, last-seen.
@@ -284,14 +315,14 @@ func (s *Shard) served(x *flow.Session) bool {
 }
 
 // nack sends a record to a node that showed that it has an older one, or a lower life of a tuple.
-func (s *Shard) nack(m *member, h flow.Handle, x *flow.Session) {
+func (s *Shard) nack(m *member, h flow.Handle, x *flow.Session) *Action {
 	if s.off(SilentLoser) {
-		return
+		return nil
 	}
 	if !s.nacks.take(s.now) {
 		s.Count[NackLimited]++
 		m.repair = true
-		return
+		return nil
 	}
-	s.send(m.node.ID, syncwire.LaneLive, syncwire.KindNackVersion, h, x)
+	return s.send(m.node.ID, syncwire.LaneLive, syncwire.KindNackVersion, h, x)
 }

@@ -38,10 +38,6 @@ func (s *Shard) Packet(now int64, h flow.Handle, p Packet) Verdict {
 	s.time(now)
 	x := &s.cur
 	s.store.Load(h, x)
-	if !mapped(x) {
-		s.Count[TombDropped]++
-		return Drop
-	}
 	if x.Flags&flow.SoftTomb != 0 {
 		if p.Alive {
 			s.revive(h, x)

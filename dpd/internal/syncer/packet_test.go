@@ -15,12 +15,7 @@ func foreign(t *testing.T, flags flow.Flags) (*bench, flow.Session, flow.Handle)
 	b := newBench(t, 0)
 	s := session(1, 2, 5, 100<<16, 2, 3, 4)
 	s.Flags = flags
-	h, err := b.store.Insert(&s)
-	if err != nil {
-		t.Fatal(err)
-	}
-	b.Recount()
-	return b, s, h
+	return b, s, b.put(s)
 }
 
 func in(f syncwire.HintFlags) syncer.Packet { return syncer.Packet{Dir: flow.In, Hint: f, Alive: true} }
@@ -120,7 +115,6 @@ func TestPacketsOnTombstones(t *testing.T) {
 	}{
 		{"data revives an aged session", flow.SoftTomb, true, syncer.Serve, true},
 		{"FIN and RST pass an aged session and do not revive it", flow.SoftTomb, false, syncer.Serve, false},
-		{"nothing passes a closed session", flow.HardTomb, true, syncer.Drop, false},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			b, s, h := foreign(t, c.flags)
@@ -353,7 +347,6 @@ func TestSyn(t *testing.T) {
 		{"beyond the last number of a closing session is a new session", flow.TCPFinWait, 0, 1, 9_000, true, syncer.SynNew},
 		{"not beyond the last number of a closing session is a new birth in place", flow.TCPTimeWait, 0, 1, 100, true, syncer.SynReborn},
 		{"on an aged session is a new session", flow.TCPEstablished, flow.SoftTomb, 1, 9_000, true, syncer.SynNew},
-		{"on a closed session is a new session", flow.TCPClose, flow.HardTomb, 1, 9_000, true, syncer.SynNew},
 		{"repeated is served", flow.TCPSynSent, flow.Embryonic, 1, last - 1, true, syncer.SynServe},
 		{"with another number on an embryonic session is a new birth", flow.TCPSynSent, flow.Embryonic, 1, 9_000, true, syncer.SynReborn},
 		{"on a session whose server is down is a new session", flow.TCPEstablished, 0, 1, 9_000, false, syncer.SynNew},

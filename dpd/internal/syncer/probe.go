@@ -20,8 +20,9 @@ func (p *peer) sendProbe() {
 	r.seq++
 	r.at[r.seq%64] = y.now
 	w := syncwire.Probe{
-		Seq: r.seq, EchoSeq: r.theirs, State: y.state, Wall: uint64(y.now), Tombs: y.tombWord(),
+		Seq: r.seq, EchoSeq: r.theirs, State: y.state, Wall: uint64(y.now),
 	}
+	y.putWords(&w)
 	if r.theirs != 0 {
 		w.EchoHold = uint32(min(y.now-r.theirT, math.MaxUint32))
 	}
@@ -42,18 +43,17 @@ func (p *peer) sendProbe() {
 	p.flush(syncwire.LaneControl)
 }
 
-// tombWord packs how long ago, in milliseconds and one more, the youngest tombstone was made that all members have with all
-// older ones (upper half), and the oldest tombstone that is still held (lower half). 0: unknown.
-func (y *Sync) tombWord() uint64 {
-	stable, floor := y.now, y.now
-	for i := range y.stable {
-		if y.stable[i] == 0 {
-			return 0
+// putWords tells what tombstones wait for, once every shard has.
+func (y *Sync) putWords(w *syncwire.Probe) {
+	all := Words{y.now, y.now, y.now}
+	for _, s := range y.words {
+		if s == (Words{}) {
+			return
 		}
-		stable, floor = min(stable, y.stable[i]), min(floor, y.floor[i])
+		all = Words{min(all.Closed, s.Closed), min(all.Aged, s.Aged), min(all.Floor, s.Floor)}
 	}
-	half := func(at int64) uint64 { return uint64(min(max(y.now-at, 0)+1, math.MaxUint32)) }
-	return half(stable)<<32 | half(floor)
+	age := func(at int64) uint32 { return uint32(min(max(y.now-at, 0)+1, math.MaxUint32)) }
+	w.Closed, w.Aged, w.Floor = age(all.Closed), age(all.Aged), age(all.Floor)
 }
 
 // wordSlack is taken off a peer's word about its tombstones, for the way that the word took and the drift of both clocks: one that
@@ -90,10 +90,9 @@ func (p *peer) probed(w *syncwire.Probe, sent uint64) {
 	if p.proven {
 		p.confirmed(w.Lane[syncwire.LaneLive].Contiguous)
 	}
-	if w.Tombs != 0 {
-		at := p.age.local(sent) - wordSlack
-		stable, floor := at-int64(w.Tombs>>32-1), at-int64(w.Tombs&math.MaxUint32-1)
-		y.each(&Delivery{Kind: DeliverWatermarks, From: p.node, At: stable, Floor: floor})
+	if w.Closed != 0 {
+		at := p.age.local(sent) - wordSlack + 1
+		y.each(&Delivery{Kind: DeliverWatermarks, From: p.node, Words: Words{at - int64(w.Closed), at - int64(w.Aged), at - int64(w.Floor)}})
 	}
 }
 

@@ -104,8 +104,7 @@ func (s *Shard) ask(q *query) {
 			continue
 		}
 		a := s.emit(ActSend)
-		s.seq++
-		a.To, a.Lane, a.Seq = m.node.ID, syncwire.LaneLive, s.seq
+		a.To, a.Lane, a.Seq = m.node.ID, syncwire.LaneLive, s.nextSeq(m.node.ID, syncwire.LaneLive)
 		a.Msg = syncwire.Message{Kind: syncwire.KindQuery, ID: q.id, Rec: syncwire.Record{Orig: syncwire.Key(q.key), Bucket: uint8(q.bucket)}}
 	}
 }
@@ -185,9 +184,8 @@ func (s *Shard) asked(m *member, msg *syncwire.Message) {
 		s.Count[QueryAnswered]++
 		return
 	}
-	s.seq++
 	a := s.emit(ActSend)
-	a.To, a.Lane, a.Seq = m.node.ID, syncwire.LaneLive, s.seq
+	a.To, a.Lane, a.Seq = m.node.ID, syncwire.LaneLive, s.nextSeq(m.node.ID, syncwire.LaneLive)
 	a.Msg = syncwire.Message{Kind: syncwire.KindAnswer, ID: msg.ID, Rec: syncwire.Record{Orig: msg.Rec.Orig, Bucket: msg.Rec.Bucket}}
 	s.Count[QueryUnknown]++
 }

@@ -1,6 +1,7 @@
 package syncer
 
 import (
+	"cmp"
 	"errors"
 
 	"github.com/holdfast-lb/holdfast/dpd/internal/flow"
@@ -17,9 +18,15 @@ type Config struct {
 	DigestKey [16]byte
 	// Owns says which buckets are this shard's.
 	Owns func(flow.Bucket) bool
+	// Ended bounds the closed sessions that are remembered until nobody can bring them back, 32 bytes each; 0: 1 Mi. When there
+	// are more, the oldest are forgotten early, which is counted.
+	Ended int
 	// Off switches rules off. Zero in production.
 	Off Rules
 }
+
+// DefaultEnded is the bound on remembered ends if the Config names none.
+const DefaultEnded = 1 << 20
 
 // Shard is the sync machine of one worker. It belongs to that worker's thread. Every call that takes a time takes unix
 // milliseconds that never go back; every call may append to Actions.
@@ -32,8 +39,10 @@ type Shard struct {
 	now   int64
 	clock clock
 	seq   uint64
-	out   []Action
-	idle  Action // takes what nobody is there to be sent
+	// seqAll is the number of the last message to all.
+	seqAll uint64
+	out    []Action
+	idle   Action // takes what nobody is there to be sent
 
 	epoch   uint64
 	members []*member // without this node, ascending by id
@@ -56,7 +65,7 @@ type Shard struct {
 	pending []pending
 	asking  int64 // until then some query or negative answer may be in force
 
-	tombs   tombQueue
+	tombs   tombstones
 	graves  []grave
 	claims  claims
 	sweep   job // adoption
@@ -77,6 +86,7 @@ func New(cfg Config, store Store, ports Ports) *Shard {
 		nacks: tokens{rate: 20000, burst: 4000}, asks: tokens{rate: 5000, burst: 1000}, rebirth: tokens{rate: 2000, burst: 500},
 		out:   make([]Action, 0, 64),
 		ready: []uint32{cfg.Self.ID},
+		tombs: newTombstones(cmp.Or(cfg.Ended, DefaultEnded)),
 	}
 	s.SetDigestKey(cfg.DigestKey)
 	for b := range 256 {
@@ -111,13 +121,11 @@ func (s *Shard) Create(now int64, x *flow.Session) (flow.Handle, error) {
 	if clash {
 		s.store.Load(oh, &s.other)
 		floor = s.other.Birth
-		clash = s.other.Flags&flow.HardTomb == 0
 	}
 	if rh, _, ok := s.store.Find(&x.Reply); ok {
 		s.store.Load(rh, &s.cur)
 		leased := x.Mode == flow.FullNAT || x.Mode == flow.SNAT
-		switch {
-		case s.cur.Flags&flow.HardTomb == 0 && (leased || s.cur.Orig != x.Orig || s.cur.Reply != x.Reply), leased:
+		if leased || s.cur.Orig != x.Orig || s.cur.Reply != x.Reply {
 			s.Count[CreateReplyTaken]++
 			return 0, flow.ErrReplyTaken
 		}
@@ -206,7 +214,7 @@ func (s *Shard) claim(h flow.Handle, x *flow.Session) {
 	s.account(x, +1)
 	a := s.send(AllNodes, syncwire.LaneLive, kindOf(x), h, x)
 	if x.Flags&flow.Tomb != 0 {
-		s.bury(h, x, a.Seq)
+		s.enqueueTombstone(h, x)
 	} else if former.ID == s.self.ID && former != s.self {
 		s.await(a, x)
 	}
@@ -232,7 +240,7 @@ func (s *Shard) Expired(now int64, h flow.Handle) Keep {
 		s.event(ActRemoved, x)
 		s.forget(h, x)
 		return 0
-	case ended(x), s.off(HardAge):
+	case isOver(x), s.off(HardAge):
 		s.close(h, x)
 		return 0
 	}
@@ -242,7 +250,8 @@ func (s *Shard) Expired(now int64, h flow.Handle) Keep {
 	s.update(h, x)
 	s.Count[Aged]++
 	s.event(ActAged, x)
-	s.bury(h, x, s.tell(h, x))
+	s.tell(h, x)
+	s.enqueueTombstone(h, x)
 	return 0
 }
 
@@ -261,12 +270,12 @@ func (s *Shard) expiredElsewhere(h flow.Handle, x *flow.Session) Keep {
 func (s *Shard) Delete(now int64, h flow.Handle) {
 	s.time(now)
 	s.store.Load(h, &s.cur)
-	if mapped(&s.cur) {
+	if s.cur.Birth != 0 {
 		s.close(h, &s.cur)
 	}
 }
 
-// close makes a hard tombstone and tells all.
+// close ends a session for good and tells all. Its record leaves the table.
 func (s *Shard) close(h flow.Handle, x *flow.Session) {
 	s.account(x, -1)
 	if x.Owner != s.self {
@@ -275,10 +284,10 @@ func (s *Shard) close(h flow.Handle, x *flow.Session) {
 	}
 	x.Ver++
 	x.Flags = x.Flags&^flow.Tomb | flow.HardTomb
-	s.update(h, x)
 	s.Count[Closed]++
 	s.event(ActClosed, x)
-	s.bury(h, x, s.tell(h, x))
+	s.tell(h, x)
+	s.end(h, x, true)
 }
 
 // update writes a record back. The store refuses only what the Shard must not ask for, so a refusal is a counted fault, and

@@ -4,8 +4,8 @@ import "github.com/holdfast-lb/holdfast/dpd/internal/flow"
 
 // Store holds the records that a Shard works on; conntrack.Table is one. The Shard keeps no map of sessions of its own.
 //
-// A record is found by its original tuple (direction In) unless it is reply-only or a tombstone whose original tuple a
-// live record took, and by its reply tuple (direction Out) always. A handle stays valid until Remove; a handle that
+// A record is live or an aged session; the closed ones are in the ended cache. It is found by its original tuple
+// (direction In) unless it is reply-only or aged and a live record took that tuple, and by its reply tuple (direction Out) always. A handle stays valid until Remove; a handle that
 // names no record loads the zero Session, whose Birth is 0.
 type Store interface {
 	// Near says that these tuples will be asked for soon.
@@ -30,4 +30,9 @@ type Ports interface {
 	Release(reply flow.Key)
 	// Holds says whether this node holds the lease of the port's block.
 	Holds(reply *flow.Key) bool
+	// Quarantine keeps the port of a session that ended from being given again until Free, and names what it is part of; 0:
+	// there is nothing to keep. own says that the session had the port; else it is kept only if it is free.
+	Quarantine(reply *flow.Key, own bool) (ref uint32)
+	// Free ends what Quarantine began; port is that of the reply tuple.
+	Free(ref uint32, port uint16)
 }

@@ -124,6 +124,26 @@ func (m *mapStore) sessions() []flow.Session {
 type portLog struct {
 	mine          map[string]bool
 	marked, freed []flow.Key
+	quarantined   []flow.Key // by ref-1
+}
+
+func (p *portLog) Quarantine(k *flow.Key, own bool) uint32 {
+	if !p.mine[k.Dst().Addr().String()] {
+		return 0
+	}
+	p.quarantined = append(p.quarantined, *k)
+	return uint32(len(p.quarantined))
+}
+
+func (p *portLog) Free(ref uint32, port uint16) {
+	if ref == 0 {
+		return
+	}
+	k := p.quarantined[ref-1]
+	if k.DstPort() != port {
+		panic("another port is freed than was kept")
+	}
+	p.freed = append(p.freed, k)
 }
 
 func (p *portLog) Mark(k flow.Key)        { p.marked = append(p.marked, k) }

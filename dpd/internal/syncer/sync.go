@@ -59,14 +59,14 @@ type Sync struct {
 	replies tokens
 	opens   tokens
 
-	stable, floor []int64     // by shard
-	claimed       []flow.Node // by shard: the life whose claims members have
-	claims        bool        // this life is not the first one and not every shard said so
-	state         uint8
-	owed          []bool // by shard: a ring was full, it must hear DeliverDesync
-	use           uses
-	frozen        int64 // since when this node waits for a sign of life after it stood still; 0: it doesn't
-	isFenced      bool
+	words    []Words     // by shard
+	claimed  []flow.Node // by shard: the life whose claims members have
+	claims   bool        // this life is not the first one and not every shard said so
+	state    uint8
+	owed     []bool // by shard: a ring was full, it must hear DeliverDesync
+	use      uses
+	frozen   int64 // since when this node waits for a sign of life after it stood still; 0: it doesn't
+	isFenced bool
 
 	d     Delivery // scratch
 	Count SyncCounters
@@ -82,7 +82,7 @@ func NewSync(now int64, cfg SyncConfig, out Outlet) (*Sync, error) {
 	}
 	return &Sync{
 		cfg: cfg, out: out, decoder: syncwire.NewDecoder(), born: now, now: now, ticked: now,
-		stable: make([]int64, cfg.Shards), floor: make([]int64, cfg.Shards), claimed: make([]flow.Node, cfg.Shards), owed: make([]bool, cfg.Shards),
+		words: make([]Words, cfg.Shards), claimed: make([]flow.Node, cfg.Shards), owed: make([]bool, cfg.Shards),
 		replies: tokens{rate: 20, burst: 10, level: 10_000, at: now}, opens: tokens{rate: 500, burst: 100, level: 100_000, at: now},
 	}, nil
 }
@@ -231,7 +231,7 @@ func (y *Sync) Queue(now int64, shard int, a *Action) {
 			p.shardBulk(shard, a)
 		}
 	case ActTombs:
-		y.stable[shard], y.floor[shard], y.claimed[shard] = a.StableAt, a.FloorAt, a.Claimed
+		y.words[shard], y.claimed[shard] = Words{a.ClosedAt, a.AgedAt, a.FloorAt}, a.Claimed
 		y.claims = y.claims && slices.ContainsFunc(y.claimed, func(n flow.Node) bool { return n != y.cfg.Self })
 	}
 }

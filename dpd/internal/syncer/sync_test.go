@@ -688,7 +688,7 @@ func TestFullDatagramsAreFlushedAndNothingIsLost(t *testing.T) {
 func TestWatermarksTravel(t *testing.T) {
 	p := newPair(t)
 	for i := range 2 {
-		p.e[0].Queue(p.now, i, &syncer.Action{Kind: syncer.ActTombs, StableAt: p.now - 700 + int64(i), FloorAt: p.now - 9_000})
+		p.e[0].Queue(p.now, i, &syncer.Action{Kind: syncer.ActTombs, ClosedAt: p.now - 700 + int64(i), AgedAt: p.now - 800, FloorAt: p.now - 9_000})
 	}
 	at := p.now
 	p.e[1].got = nil
@@ -697,10 +697,13 @@ func TestWatermarksTravel(t *testing.T) {
 	if len(d) == 0 {
 		t.Fatal("none")
 	}
-	if got := at - d[0].At; got < 1_700 || got > 1_710 {
-		t.Errorf("stable before %d ms ago, want 700 and a second of slack", got)
+	if got := at - d[0].Words.Closed; got < 1_700 || got > 1_710 {
+		t.Errorf("closed before %d ms ago, want 700 and a second of slack", got)
 	}
-	if got := at - d[0].Floor; got < 10_000 || got > 10_010 {
+	if got := at - d[0].Words.Aged; got < 1_800 || got > 1_810 {
+		t.Errorf("aged before %d ms ago, want 800 and a second of slack", got)
+	}
+	if got := at - d[0].Words.Floor; got < 10_000 || got > 10_010 {
 		t.Errorf("floor %d ms ago, want 9000 and a second of slack", got)
 	}
 }

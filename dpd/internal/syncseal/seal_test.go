@@ -377,8 +377,8 @@ func TestSealedBytes(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	const want = "686601010100070001000000cdab00000a00000000000000" +
-		"0100000000000000" + "3588a4d38667ac41f22463262a6c24ceb7be1b" + "59e477a6fc5cc6ca8f09f2cb15ed7f60"
+	const want = "686601020100070001000000cdab00000a00000000000000" +
+		"0100000000000000" + "3588a4d38667ac41f22463262a6c24ceb7be1b" + "73f5c5b25d5101b02b9739d1be8c9d6a"
 	if got := hex.EncodeToString(p); got != want {
 		t.Errorf("\n got %s\nwant %s", got, want)
 	}

@@ -170,7 +170,9 @@ func (b *Builder) Probe(p *Probe) Outcome {
 		w = binary.LittleEndian.AppendUint32(w, p.EchoHold)
 		w = append(w, p.State)
 		w = binary.LittleEndian.AppendUint64(w, p.Wall)
-		w = binary.LittleEndian.AppendUint64(w, p.Tombs)
+		for _, v := range [...]uint32{p.Closed, p.Aged, p.Floor} {
+			w = binary.LittleEndian.AppendUint32(w, v)
+		}
 		for _, l := range p.Lane {
 			w = binary.LittleEndian.AppendUint32(w, l.Salt)
 			w = binary.LittleEndian.AppendUint64(w, l.Sent)
@@ -182,7 +184,7 @@ func (b *Builder) Probe(p *Probe) Outcome {
 
 func (r *reader) probe(p *Probe) {
 	p.Seq, p.EchoSeq, p.EchoHold, p.State = r.u32(), r.u32(), r.u32(), r.u8()
-	p.Wall, p.Tombs = r.u64(), r.u64()
+	p.Wall, p.Closed, p.Aged, p.Floor = r.u64(), r.u32(), r.u32(), r.u32()
 	for i := range p.Lane {
 		p.Lane[i] = LaneMark{Salt: r.u32(), Sent: r.u64(), Contiguous: r.u64()}
 	}

@@ -29,7 +29,7 @@ func TestDecodeRefuses(t *testing.T) {
 		{"a short clock", "81 0f00 0200000000000000 03000000000000", Truncated},
 		{"a second clock", clockHex + clockHex, Repeated},
 		{"a second hello", clockHex + strings.Repeat("82 3500"+strings.Repeat("00", 53), 2), Repeated},
-		{"a second probe", clockHex + strings.Repeat("15 5900"+strings.Repeat("00", 89), 2), Repeated},
+		{"a second probe", clockHex + strings.Repeat("15 5d00"+strings.Repeat("00", 93), 2), Repeated},
 		{"an unknown critical kind", clockHex + "ff 0000", UnknownKind},
 		{"a reserved kind that is sent as critical", clockHex + "87 0000", UnknownKind},
 		{"kind 0 as critical", clockHex + "80 0000", UnknownKind},

@@ -35,7 +35,7 @@
 // read whatever its bit. A body of one value may grow at its end: what a receiver doesn't know behind the fields that it
 // knows is skipped. Dictionary entries grow the same way, and entries of unknown tags are skipped. A record grows by its extension
 // bytes. Reserved bits must be 0. Flags of a record that a receiver doesn't know it keeps and ignores. Major versions don't mix.
-// Minor 1 added the flag that asks for an ACK and the digest of BULK_END.
+// Minor 1 added the flag that asks for an ACK and the digest of BULK_END. Minor 2 changed PROBE: no release had minor 1.
 //
 // Kinds (C: sent as critical; *: may stand once; +: the body repeats until the TLV ends):
 //
@@ -125,10 +125,10 @@
 //	HELLO, HELLO_ACK  nonce 16 B, echo 16 B, config digest u64, features u64 (none defined: 0), least major u8, greatest major u8,
 //	              minor u8, MTU u16
 //	PROBE         seq u32, echoed seq u32, held for u32 ms, state u8 (1 ready, 2 degraded, 4 desync, 8 draining), wall clock u64 unix ms,
-//	              tombstones u64, per lane: salt u32, highest sent u64, highest contiguous received u64
-//	              tombstones: upper 32 bits the age in ms, plus one, of the moment before which every tombstone that the sender
-//	              made is on every member; lower 32 bits the age, plus one, of the oldest tombstone that it holds, those apart
-//	              that wait for all others to be gone; 0: not known
+//	              closed u32, aged u32, floor u32, per lane: salt u32, highest sent u64, highest contiguous received u64
+//	              closed, aged: the age in ms, plus one, of the moment before which every member has what the sender closed, or
+//	              aged; floor: the age, plus one, of the oldest aged session that it holds, those apart that wait for all
+//	              others to be gone; 0: not known
 //	GAP           salt u32, lane u8, count u8 (at most 16), per range: from u64, to u64, both included
 //	BULK_BEGIN, BULK_END  snapshot u64, records u64, tombstones u64, digest u64, orphans included u8. The digest is a sum over the
 //	              SESSION records of the bulk, 0 if it isn't said: BULK_BEGIN can't know it. With m(a, b) = both halves of a*b

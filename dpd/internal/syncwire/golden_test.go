@@ -185,11 +185,11 @@ var goldenRows = []goldenRow{
 		"a probe", LaneControl,
 		func(b *Builder) Outcome {
 			return b.Probe(&Probe{
-				Seq: 1, EchoSeq: 2, EchoHold: 3, State: ProbeReady | ProbeDraining, Wall: 5, Tombs: 6,
+				Seq: 1, EchoSeq: 2, EchoHold: 3, State: ProbeReady | ProbeDraining, Wall: 5, Closed: 6, Aged: 16, Floor: 17,
 				Lane: [NumLanes]LaneMark{{7, 8, 9}, {10, 11, 12}, {13, 14, 15}},
 			})
 		},
-		"15 5900 01000000 02000000 03000000 09 0500000000000000 0600000000000000" +
+		"15 5d00 01000000 02000000 03000000 09 0500000000000000 06000000 10000000 11000000" +
 			"07000000 0800000000000000 0900000000000000 0a000000 0b00000000000000 0c00000000000000 0d000000 0e00000000000000 0f00000000000000",
 	},
 	{

@@ -12,7 +12,7 @@ const (
 	// Major is the version that must be equal.
 	Major uint8 = 1
 	// Minor is the version that may differ.
-	Minor uint8 = 1
+	Minor uint8 = 2
 	// MinMTU is the smallest UDP payload: every body fits into it.
 	MinMTU = 1200
 	// MaxDatagram is the largest UDP payload: nothing above it is read.

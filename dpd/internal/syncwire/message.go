@@ -110,11 +110,11 @@ type Probe struct {
 	EchoHold uint32 // milliseconds between receiving that PROBE and sending this one
 	State    uint8  // bits of ProbeState
 	Wall     uint64 // unix milliseconds of the sender's wall clock
-	// Tombs is what the receiver's tombstones wait for, as two ages in milliseconds, each plus one: upper half, of the moment before
-	// which every tombstone that the sender made is on every member; lower half, of the oldest tombstone that it holds and that
-	// does not wait for all others to go. 0: not known yet, as before each worker has spoken.
-	Tombs uint64
-	Lane  [NumLanes]LaneMark
+	// What the receiver's tombstones wait for, as ages in milliseconds, each plus one; 0: not known yet, as before each worker
+	// has spoken. Closed and Aged are those of the moments before which every member has what the sender closed, and what it
+	// aged; Floor is that of the oldest aged session that it holds and that does not wait for all others to go.
+	Closed, Aged, Floor uint32
+	Lane                [NumLanes]LaneMark
 }
 
 // ProbeState bits tell a peer how the sender is.

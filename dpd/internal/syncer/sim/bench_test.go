@@ -27,6 +27,9 @@ type noPorts struct{}
 func (noPorts) Mark(flow.Key)        {}
 func (noPorts) Release(flow.Key)     {}
 func (noPorts) Holds(*flow.Key) bool { return false }
+func (noPorts) Free(uint32, uint16)  {}
+
+func (noPorts) Quarantine(*flow.Key, bool) uint32 { return 0 }
 
 func (n *benchNode) Send(_ flow.Node, _ netip.AddrPort, b []byte) {
 	switch {

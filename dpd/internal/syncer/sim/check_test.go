@@ -27,7 +27,7 @@ func (n *node) maps(c *conn, side flow.Direction) bool {
 		k = &c.reply
 	}
 	x, d, ok := n.find(c.bucket, k)
-	return ok && d == side && x.Orig == c.orig && x.Reply == c.reply && x.Flags&flow.HardTomb == 0 && x.Birth >= c.birth
+	return ok && d == side && x.Orig == c.orig && x.Reply == c.reply && x.Birth >= c.birth
 }
 
 type mapped struct {

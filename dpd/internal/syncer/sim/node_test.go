@@ -233,6 +233,7 @@ type ports struct {
 	n     *node
 	taken map[flow.Key]bool
 	freed map[flow.Key]int64
+	kept  []flow.Key // by what Quarantine named it, less 1
 }
 
 const portsPerBucket = 3
@@ -244,6 +245,22 @@ func (p *ports) Mark(k flow.Key) { p.taken[k] = true }
 func (p *ports) Release(k flow.Key) {
 	delete(p.taken, k)
 	p.freed[k] = p.n.w.now
+}
+
+// Quarantine names a port by its place in a list.
+func (p *ports) Quarantine(k *flow.Key, own bool) uint32 {
+	if !p.Holds(k) || !own && p.taken[*k] {
+		return 0
+	}
+	p.taken[*k] = true
+	p.kept = append(p.kept, *k)
+	return uint32(len(p.kept))
+}
+
+func (p *ports) Free(ref uint32, port uint16) {
+	if ref != 0 {
+		p.Release(p.kept[ref-1])
+	}
 }
 
 func (p *ports) Holds(k *flow.Key) bool {

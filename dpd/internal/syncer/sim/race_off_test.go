@@ -6,3 +6,6 @@ const (
 	seedsPerKind     = 2
 	seedsPerScenario = 3
 )
+
+// topRate is the highest rate of ends a second that tests of rates go to.
+const topRate = 10_000

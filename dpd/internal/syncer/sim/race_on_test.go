@@ -7,3 +7,6 @@ const (
 	seedsPerKind     = 1
 	seedsPerScenario = 1
 )
+
+// topRate is the highest rate of ends a second that tests of rates go to.
+const topRate = 1_000

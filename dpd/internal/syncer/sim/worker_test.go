@@ -41,7 +41,7 @@ func (s *shard) handle(now int64, p packet) {
 		return
 	}
 	o := s.table.Touch(h, d, &p.seg, expiry.Tick(uint32(now)))
-	if syn && o&(conntrack.SynOnExisting|conntrack.HitHardTomb|conntrack.HitSoftTomb) != 0 {
+	if syn && o&(conntrack.SynOnExisting|conntrack.HitSoftTomb) != 0 {
 		switch s.Syn(now, h, p.seg.Seq, true) {
 		case syncer.SynNew:
 			s.open(now, p)
@@ -64,7 +64,7 @@ func (s *shard) handle(now int64, p packet) {
 
 // tell gives the Shard what a packet showed; false: drop it.
 func (s *shard) tell(now int64, h flow.Handle, d flow.Direction, p *packet, o conntrack.Outcome) bool {
-	const ask = conntrack.Foreign | conntrack.HitSoftTomb | conntrack.HitHardTomb | conntrack.HitReplyOnly | conntrack.FirstLocalPacket
+	const ask = conntrack.Foreign | conntrack.HitSoftTomb | conntrack.HitReplyOnly | conntrack.FirstLocalPacket
 	if o&ask != 0 {
 		seg := &p.seg
 		if p.key.Proto() != flow.ProtoTCP {

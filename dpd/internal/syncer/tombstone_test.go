@@ -10,6 +10,11 @@ import (
 
 // closed makes a session of a block, owned here, and closes it. seq is the number of the CLOSE.
 func closed(t *testing.T, block byte) (b *bench, s flow.Session, seq uint64) {
+	return ends(t, block, false)
+}
+
+// ends makes a session of a block, owned here, and closes or ages it. seq is the number of the message.
+func ends(t *testing.T, block byte, age bool) (b *bench, s flow.Session, seq uint64) {
 	b = newBench(t, 0)
 	s = session(1, block, 5, 100<<16, 1, 1, 2)
 	h, err := b.store.Insert(&s)
@@ -17,22 +22,29 @@ func closed(t *testing.T, block byte) (b *bench, s flow.Session, seq uint64) {
 		t.Fatal(err)
 	}
 	b.Recount()
-	b.Delete(b.now, h)
+	kind := syncwire.KindClose
+	if age {
+		kind = syncwire.KindAge
+		b.Expired(b.now, h)
+	} else {
+		b.Delete(b.now, h)
+	}
 	m := b.sends()
-	if len(m) != 1 || m[0].Msg.Kind != syncwire.KindClose {
+	if len(m) != 1 || m[0].Msg.Kind != kind {
 		t.Fatalf("sent %v", m)
 	}
 	return b, s, m[0].Seq
 }
 
-// after lets time pass, a quarter of a second at a time, and says whether the tombstone is still there.
+// after lets time pass, a quarter of a second at a time, and says whether the tombstone is still there: an aged session in its
+// record, a closed one in the ended cache.
 func (b *bench) after(ms int64, s flow.Session) bool {
 	for end := b.now + ms; b.now < end; {
 		b.now += 250
 		b.Tick(b.now, 100)
 		b.Done()
 	}
-	return b.held(s).Birth != 0
+	return b.held(s).Birth != 0 || b.HasEnded(s)
 }
 
 func TestTombstonesAreCollected(t *testing.T) {
@@ -47,8 +59,19 @@ func TestTombstonesAreCollected(t *testing.T) {
 			t.Fatal("not collected")
 		}
 	})
-	t.Run("not while one member is not known to have it", func(t *testing.T) {
+	t.Run("not while one member is not known to have it, but for 120 s at the most", func(t *testing.T) {
 		b, s, seq := closed(t, 2)
+		b.Confirmed(nodeID(2), seq)
+		b.Confirmed(nodeID(3), seq-1)
+		if !b.after(119_000, s) {
+			t.Error("collected")
+		}
+		if b.after(2_000, s) || b.Count[syncer.EndedUnconfirmed] != 1 {
+			t.Error("not collected, or not counted")
+		}
+	})
+	t.Run("when aged, not while one member is not known to have it, however long", func(t *testing.T) {
+		b, s, seq := ends(t, 2, true)
 		b.Confirmed(nodeID(2), seq)
 		b.Confirmed(nodeID(3), seq-1)
 		if !b.after(600_000, s) {
@@ -57,7 +80,7 @@ func TestTombstonesAreCollected(t *testing.T) {
 	})
 	t.Run("not when the message was lost and its repetition is not confirmed", func(t *testing.T) {
 		b, s, seq := closed(t, 2)
-		b.Resend(b.now, nodeID(3), seq, syncer.Ref{Birth: s.Birth, Handle: b.handle(s)})
+		b.Resend(b.now, nodeID(3), seq, syncer.Ref{Birth: s.Birth, Handle: 1})
 		again := b.sends()
 		b.Confirmed(nodeID(2), seq)
 		b.Confirmed(nodeID(3), seq)
@@ -84,7 +107,7 @@ func TestTombstonesAreCollected(t *testing.T) {
 		b, s, _ := closed(t, 2)
 		b.after(4_000, s)
 		b.calmView()
-		if !b.after(120_000, s) {
+		if !b.after(115_000, s) {
 			t.Error("collected")
 		}
 	})
@@ -97,19 +120,41 @@ func TestTombstonesAreCollected(t *testing.T) {
 			t.Error("collected")
 		}
 	})
-	t.Run("not while a node joins", func(t *testing.T) {
+	t.Run("without the word of a node that joins; aged ones wait for it for 60 s", func(t *testing.T) {
+		for _, age := range []bool{false, true} {
+			b, s, seq := ends(t, 2, age)
+			v := view(2, 1, 2, 3, 4)
+			v.Members[3].Admitted = false
+			b.SetView(b.now, v)
+			b.Confirmed(nodeID(2), seq)
+			b.Confirmed(nodeID(3), seq)
+			b.after(11_000, s)
+			if _, aged := b.Tombs(); aged != b2i(age) {
+				t.Errorf("aged %v: %d wait", age, aged)
+			}
+			if closed, _ := b.Tombs(); closed != 0 {
+				t.Error("a closed session waits for who joins")
+			}
+			if b.after(50_000, s); age && b.held(s).Birth != 0 {
+				t.Error("still there after 61 s")
+			}
+		}
+	})
+	t.Run("and what was closed is remembered for a node that joins until it is admitted and has all", func(t *testing.T) {
 		b, s, seq := closed(t, 2)
-		v := view(2, 1, 2, 3)
-		v.Members[2].Admitted = false
+		v := view(2, 1, 2, 3, 4)
+		v.Members[3].Admitted = false
 		b.SetView(b.now, v)
 		b.Confirmed(nodeID(2), seq)
 		b.Confirmed(nodeID(3), seq)
-		if !b.after(30_000, s) {
-			t.Fatal("collected")
+		b.calmView()
+		if !b.after(60_000, s) {
+			t.Fatal("forgotten")
 		}
-		b.SetView(b.now, view(3, 1, 2, 3))
+		b.SetView(b.now, view(3, 1, 2, 3, 4))
+		b.agree(4)
 		if b.after(1_000, s) {
-			t.Error("not collected")
+			t.Error("still there although all members have it")
 		}
 	})
 	t.Run("without the word of a degraded member when closed, not when aged", func(t *testing.T) {
@@ -124,23 +169,35 @@ func TestTombstonesAreCollected(t *testing.T) {
 				b.Delete(b.now, h)
 			}
 			b.Confirmed(nodeID(2), b.sends()[0].Seq)
-			if got := b.after(15_000, s); got != age {
-				t.Errorf("aged %v: still there: %v", age, got)
+			b.after(15_000, s)
+			if closed, aged := b.Tombs(); closed != 0 || aged != b2i(age) {
+				t.Errorf("aged %v: %d closed and %d aged wait", age, closed, aged)
 			}
 		}
 	})
-	t.Run("by the holder of the block last, and then the port is free", func(t *testing.T) {
+	t.Run("of what was closed at once with its port", func(t *testing.T) {
 		b, s, seq := closed(t, 1)
+		b.Confirmed(nodeID(2), seq)
+		b.Confirmed(nodeID(3), seq)
+		if !b.after(9_500, s) || len(b.ports.freed) != 0 {
+			t.Fatal("too early")
+		}
+		if b.after(1_000, s) || len(b.ports.freed) != 1 || b.ports.freed[0] != s.Reply {
+			t.Error("not collected, or the port is not free")
+		}
+	})
+	t.Run("of what aged by the holder of the block last, and then the port is free", func(t *testing.T) {
+		b, s, seq := ends(t, 1, true)
 		b.Confirmed(nodeID(2), seq)
 		b.Confirmed(nodeID(3), seq)
 		if !b.after(60_000, s) || len(b.ports.freed) != 0 {
 			t.Fatal("collected while others may still hold it")
 		}
-		b.Watermarks(nodeID(2), 0, b.now)
+		b.Watermarks(nodeID(2), syncer.Words{Floor: b.now})
 		if !b.after(1_000, s) {
 			t.Fatal("one member's word was enough")
 		}
-		b.Watermarks(nodeID(3), 0, b.now)
+		b.Watermarks(nodeID(3), syncer.Words{Floor: b.now})
 		if b.after(1_000, s) || len(b.ports.freed) != 1 {
 			t.Error("not collected, or the port is not free")
 		}
@@ -150,11 +207,11 @@ func TestTombstonesAreCollected(t *testing.T) {
 		s := session(1, 2, 5, 100<<16, 2, 1, 2)
 		s.Flags = flow.HardTomb
 		b.hear(2, syncwire.KindClose, s)
-		b.Watermarks(nodeID(2), b.now, 0)
+		b.Watermarks(nodeID(2), syncer.Words{Closed: b.now, Aged: b.now + 60_000})
 		if !b.after(30_000, s) {
 			t.Fatal("collected on a word about earlier ones")
 		}
-		b.Watermarks(nodeID(2), b.now-29_999, 0)
+		b.Watermarks(nodeID(2), syncer.Words{Closed: b.now - 29_999})
 		if b.after(1_000, s) {
 			t.Error("not collected")
 		}
@@ -173,8 +230,8 @@ func TestTombstonesAreCollected(t *testing.T) {
 		if !b.after(30_000, s) || b.held(s).Flags&flow.Tomb != 0 {
 			t.Error("collected")
 		}
-		if b.Tombs() != 0 {
-			t.Errorf("%d tombstones are waiting", b.Tombs())
+		if closed, aged := b.Tombs(); closed+aged != 0 {
+			t.Errorf("%d and %d tombstones are waiting", closed, aged)
 		}
 	})
 }
@@ -209,15 +266,15 @@ func TestTheOwnersWordOfItsTombstonesWaitsForADegradedMemberIfTheyAged(t *testin
 			}
 			for _, a := range owner.Actions() {
 				if a.Kind == syncer.ActTombs {
-					replica.Watermarks(nodeID(1), a.StableAt, a.FloorAt)
+					replica.Watermarks(nodeID(1), syncer.Words{Closed: a.ClosedAt, Aged: a.AgedAt, Floor: a.FloorAt})
 				}
 			}
 			owner.Done()
 			replica.Done()
 		}
 		for i, b := range []*bench{owner, replica} {
-			if got := b.held(s).Birth != 0; got != age {
-				t.Errorf("aged %v: on node %d after 20 s: %v", age, i+1, got)
+			if closed, aged := b.Tombs(); closed != 0 || aged != b2i(age) {
+				t.Errorf("aged %v: %d closed and %d aged wait on node %d after 20 s", age, closed, aged, i+1)
 			}
 		}
 		if !age {
@@ -248,15 +305,17 @@ func TestTheHolderOfABlockWaitsForADegradedMemberToForgetWhatAged(t *testing.T) 
 		b.Confirmed(nodeID(2), m[1].Seq)
 		b.Confirmed(nodeID(3), m[1].Seq)
 		b.after(11_000, s)
-		b.Watermarks(nodeID(2), 0, b.now)
-		if got := b.after(1_000, s); got != age {
-			t.Errorf("aged %v: still there: %v", age, got)
+		b.Watermarks(nodeID(2), syncer.Words{Floor: b.now})
+		b.after(1_000, s)
+		if closed, aged := b.Tombs(); closed != 0 || aged != b2i(age) {
+			t.Errorf("aged %v: %d closed and %d aged wait", age, closed, aged)
 		}
-		if b.held(other).Birth != 0 {
+		if len(b.ports.freed) == 0 || !age && len(b.ports.freed) != 2 {
 			t.Errorf("aged %v: the closed one waits as well", age)
 		}
-		b.Watermarks(nodeID(3), 0, b.now)
-		if b.after(1_000, s) || len(b.ports.freed) != 2 {
+		b.Watermarks(nodeID(3), syncer.Words{Floor: b.now})
+		b.after(1_000, s)
+		if _, aged := b.Tombs(); aged != 0 || len(b.ports.freed) != 2 {
 			t.Errorf("aged %v: not collected in the end", age)
 		}
 	}
@@ -274,6 +333,9 @@ func TestSeveralTombstonesOfOneScan(t *testing.T) {
 			t.Fatal(err)
 		}
 		all = append(all, s)
+		b.now += 10
+		b.Tick(b.now, 100)
+		b.Done()
 		b.Delete(b.now, h)
 		seqs = append(seqs, b.sends()[0].Seq)
 	}
@@ -281,12 +343,12 @@ func TestSeveralTombstonesOfOneScan(t *testing.T) {
 	b.Confirmed(nodeID(3), seqs[19])
 	b.after(11_000, all[0])
 	for i, s := range all {
-		if got := b.held(s).Birth != 0; got != (i >= 20) {
+		if got := b.HasEnded(s); got != (i >= 20) {
 			t.Errorf("tombstone %d is there: %v", i, got)
 		}
 	}
-	if b.Tombs() != 20 {
-		t.Errorf("%d wait, want 20", b.Tombs())
+	if closed, _ := b.Tombs(); closed != 20 {
+		t.Errorf("%d wait, want 20", closed)
 	}
 }
 
@@ -297,4 +359,11 @@ func newDegradedBench(t *testing.T) *bench {
 	v.Members[2].Degraded = true
 	b.SetView(b.now, v)
 	return b
+}
+
+func b2i(b bool) int {
+	if b {
+		return 1
+	}
+	return 0
 }
