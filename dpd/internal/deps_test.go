@@ -136,8 +136,8 @@ func TestBans(t *testing.T) {
 			reason: "rewriting is pure: bytes and tuples in, bytes out",
 		},
 		{
-			from: []string{"dpd/internal/ended"},
-			not: func(p string) bool { return own(p) },
+			from:   []string{"dpd/internal/ended"},
+			not:    func(p string) bool { return own(p) },
 			reason: "the ended cache is a structure alone: its user says what ends and when it goes",
 		},
 		{

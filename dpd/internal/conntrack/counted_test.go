@@ -25,22 +25,19 @@ func TestASessionCountsOnItsServerUntilItEndsHoweverThatComesAbout(t *testing.T)
 		{"another version", end(0), nil},
 		{"reply-only", end(flow.ReplyOnly), nil},
 		{"aged", end(flow.SoftTomb), []uint32{9}},
-		{"closed", end(flow.HardTomb), []uint32{9}},
 		{"removed", func(tab *Table, h flow.Handle, _ *flow.Session) { tab.Remove(h) }, []uint32{9}},
-		{"aged, then closed, then removed", func(tab *Table, h flow.Handle, s *flow.Session) {
+		{"aged, then removed", func(tab *Table, h flow.Handle, s *flow.Session) {
 			end(flow.SoftTomb)(tab, h, s)
-			s.Flags &^= flow.SoftTomb
-			end(flow.HardTomb)(tab, h, s)
 			tab.Remove(h)
 		}, []uint32{9}},
-		{"aged, revived and counted again, closed", func(tab *Table, h flow.Handle, s *flow.Session) {
+		{"aged, revived and counted again, removed", func(tab *Table, h flow.Handle, s *flow.Session) {
 			end(flow.SoftTomb)(tab, h, s)
 			s.Flags &^= flow.SoftTomb
 			end(0)(tab, h, s)
 			if !tab.SetCounted(h) || tab.SetCounted(h) {
 				panic("counted once is once")
 			}
-			end(flow.HardTomb)(tab, h, s)
+			tab.Remove(h)
 		}, []uint32{9, 9}},
 		{"moved to another server", func(tab *Table, h flow.Handle, s *flow.Session) {
 			s.Server = 10

@@ -56,10 +56,10 @@ func (t *Table) Insert(s *flow.Session) (flow.Handle, error) {
 	return h, nil
 }
 
-// valid says whether s can be stored: tuples of known families, different from each other, of one protocol; a reply
+// valid says whether s can be stored: not closed (the ended cache has those), tuples of known families, different from each other, of one protocol; a reply
 // tuple unless the mode does without.
 func valid(s *flow.Session) bool {
-	if s.State >= flow.NumStates || s.Mode > flow.Tunnel || !validKey(&s.Orig) {
+	if s.Flags&flow.HardTomb != 0 || s.State >= flow.NumStates || s.Mode > flow.Tunnel || !validKey(&s.Orig) {
 		return false
 	}
 	if (s.Reply == flow.Key{}) {

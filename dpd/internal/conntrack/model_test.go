@@ -89,7 +89,7 @@ func (m *model) remove(h flow.Handle) {
 
 // randomSession draws from few tuples, so that they meet.
 func randomSession(rnd *rand.Rand, tuples uint64, s *flow.Session) {
-	flags := []flow.Flags{0, 0, 0, flow.Synced, flow.ReplyOnly, flow.SoftTomb, flow.HardTomb, flow.Confirmed, flow.ReplyOnly | flow.SoftTomb}
+	flags := []flow.Flags{0, 0, 0, flow.Synced, flow.ReplyOnly, flow.SoftTomb, flow.Confirmed, flow.ReplyOnly | flow.SoftTomb}
 	tuple := func(v6 bool) flow.Key {
 		n := rnd.Uint64N(tuples)
 		if v6 {
@@ -215,7 +215,7 @@ func checkEmpty(t *testing.T, tab *Table) {
 	if len(tab.paths.byKey) != 0 {
 		t.Fatalf("%d paths of an empty table", len(tab.paths.byKey))
 	}
-	if st := tab.Stats(); st.V4+st.V6+st.Embryonic+st.SoftTombs+st.HardTombs+st.ReplyOnly != 0 || st.Owners != 1 {
+	if st := tab.Stats(); st.V4+st.V6+st.Embryonic+st.SoftTombs+st.ReplyOnly != 0 || st.Owners != 1 {
 		t.Fatalf("an empty table counts %+v", st)
 	}
 }

@@ -18,8 +18,6 @@ const (
 	Foreign
 	// HitSoftTomb says that the record is a soft tombstone; it was not updated.
 	HitSoftTomb
-	// HitHardTomb says that the record is a hard tombstone; it was not updated.
-	HitHardTomb
 	// HitReplyOnly says that the record is reply-only.
 	HitReplyOnly
 	// FirstLocalPacket is the first packet here of a session that came from a peer.

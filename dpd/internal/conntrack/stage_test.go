@@ -180,7 +180,7 @@ func TestStagesGoByTheTableAsItIs(t *testing.T) {
 	change := func() {
 		i := rnd.IntN(len(all))
 		s := all[i]
-		s.Flags = []flow.Flags{0, 0, flow.SoftTomb, flow.HardTomb, flow.ReplyOnly}[rnd.IntN(5)]
+		s.Flags = []flow.Flags{0, 0, flow.SoftTomb, flow.SoftTomb, flow.ReplyOnly}[rnd.IntN(5)]
 		switch h := live[i]; {
 		case h == 0:
 			live[i], _ = tab.Insert(&s) // refused where another has its tuple

@@ -4,23 +4,23 @@ import "github.com/holdfast-lb/holdfast/dpd/internal/flow"
 
 // Stats are counters since New and, where said, present numbers. The owner of the table reads them.
 type Stats struct {
-	V4, V6               int    // present records, tombstones included
-	Embryonic            int    // present
-	SoftTombs, HardTombs int    // present
-	ReplyOnly            int    // present
-	Owners               int    // present lives of nodes that own records
-	Extras               int    // present
-	Bytes                uint64 // mapped
-	OrigTaken            uint64 // refused inserts and updates
-	ReplyTaken           uint64
-	Full                 uint64
-	IndexFull            uint64 // no room in the index although there was a free record
-	Invalid              uint64
-	Evicted              uint64 // embryonic sessions that made room
-	Expired              uint64 // reported by Sweep
-	SweepRounds          uint64
-	SweepLagMS           uint32 // how late the latest report was
-	SweepMaxLagMS        uint32
+	V4, V6        int    // present records, tombstones included
+	Embryonic     int    // present
+	SoftTombs     int    // present
+	ReplyOnly     int    // present
+	Owners        int    // present lives of nodes that own records
+	Extras        int    // present
+	Bytes         uint64 // mapped
+	OrigTaken     uint64 // refused inserts and updates
+	ReplyTaken    uint64
+	Full          uint64
+	IndexFull     uint64 // no room in the index although there was a free record
+	Invalid       uint64
+	Evicted       uint64 // embryonic sessions that made room
+	Expired       uint64 // reported by Sweep
+	SweepRounds   uint64
+	SweepLagMS    uint32 // how late the latest report was
+	SweepMaxLagMS uint32
 }
 
 // Stats reads the counters.
@@ -44,9 +44,6 @@ func (t *Table) count(f flow.Flags, n int) {
 	}
 	if f&flow.SoftTomb != 0 {
 		t.stats.SoftTombs += n
-	}
-	if f&flow.HardTomb != 0 {
-		t.stats.HardTombs += n
 	}
 	if f&flow.ReplyOnly != 0 {
 		t.stats.ReplyOnly += n

@@ -209,7 +209,7 @@ func TestInsertRefuses(t *testing.T) {
 		"a reply as original":                {func(s *flow.Session) { s.Orig, s.Reply = s.Reply, s.Orig }, flow.ErrOrigTaken},
 		"an original as reply":               {func(s *flow.Session) { s.Reply = s.Orig; s.Orig.Meta += 1 << 48 }, flow.ErrReplyTaken},
 		"reply-only with a taken reply":      {func(s *flow.Session) { s.Flags |= flow.ReplyOnly }, flow.ErrReplyTaken},
-		"a tombstone with a taken reply":     {func(s *flow.Session) { s.Flags = flow.HardTomb }, flow.ErrReplyTaken},
+		"a tombstone with a taken reply":     {func(s *flow.Session) { s.Flags = flow.SoftTomb }, flow.ErrReplyTaken},
 		"no original tuple":                  {func(s *flow.Session) { s.Orig = flow.Key{} }, ErrInvalid},
 		"no reply tuple in full nat":         {func(s *flow.Session) { s.Reply = flow.Key{} }, ErrInvalid},
 		"both tuples the same":               {func(s *flow.Session) { s.Reply = s.Orig }, ErrInvalid},
@@ -260,7 +260,7 @@ func TestUpdateOfOtherTuplesIsRefused(t *testing.T) {
 }
 
 func TestTombstoneYieldsItsOriginalTupleToTheLiving(t *testing.T) {
-	for name, tomb := range map[string]flow.Flags{"closed": flow.HardTomb, "aged": flow.SoftTomb} {
+	for name, tomb := range map[string]flow.Flags{"aged": flow.SoftTomb} {
 		t.Run(name, func(t *testing.T) {
 			tab := newTable(t, Config{CapacityV4: 10})
 			old := tcp4(t)

@@ -84,10 +84,7 @@ func (t *Table) touchSlow(h flow.Handle, d flow.Direction, seg *Segment, now exp
 		o |= Foreign
 	}
 	tcp := r.proto == flow.ProtoTCP && seg != nil
-	switch {
-	case r.flags&flow.HardTomb != 0:
-		o |= HitHardTomb
-	case r.flags&flow.SoftTomb != 0:
+	if r.flags&flow.SoftTomb != 0 {
 		o |= HitSoftTomb
 	}
 	if r.flags&flow.ReplyOnly != 0 {
@@ -96,7 +93,7 @@ func (t *Table) touchSlow(h flow.Handle, d flow.Direction, seg *Segment, now exp
 	if tcp && d == flow.In && seg.Flags&(SYN|ACK|RST|FIN) == SYN && r.bits&flow.SynIn != 0 && seg.end() != r.next[0] {
 		o |= SynOnExisting
 	}
-	if o&(HitHardTomb|HitSoftTomb|SynOnExisting) != 0 {
+	if o&(HitSoftTomb|SynOnExisting) != 0 {
 		return o
 	}
 	if r.flags&flow.Synced != 0 {

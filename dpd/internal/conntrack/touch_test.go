@@ -165,7 +165,6 @@ func TestTombstonesAreNotTouched(t *testing.T) {
 		flags flow.Flags
 		want  Outcome
 	}{
-		"closed":            {flow.HardTomb, HitHardTomb},
 		"aged":              {flow.SoftTomb, HitSoftTomb},
 		"aged, reply-only":  {flow.SoftTomb | flow.ReplyOnly, HitSoftTomb | HitReplyOnly},
 		"aged, from a peer": {flow.SoftTomb | flow.Synced, HitSoftTomb},

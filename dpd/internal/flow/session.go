@@ -83,7 +83,7 @@ const (
 	ReplyOnly
 	// SoftTomb is an aged session (AGE). The mapping is kept; a data packet revives it with term+1.
 	SoftTomb
-	// HardTomb is a closed session (CLOSE). Final within its birth; serves nothing.
+	// HardTomb is a closed session (CLOSE). Final within its birth; no table holds one.
 	HardTomb
 	// Synced says that the record came from a peer and no packet of it was seen here yet.
 	Synced

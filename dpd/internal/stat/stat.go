@@ -41,7 +41,6 @@ const (
 	DropNoSession     // TCP without SYN and without session, nobody knows it
 	DropHoldFull      // no room to wait for a QUERY
 	DropHoldTimeout   // the QUERY was not answered in time, and nothing else tells where the packet belongs
-	DropClosed        // packet of a closed session
 	DropNoRoute       // no route to the destination
 	DropHandFull      // the owning worker's ring is full
 	DropSyncFull      // the sync thread's ring is full
@@ -86,7 +85,7 @@ var names = [NumCounters]string{
 	"rx_packets", "rx_bytes", "tx_packets", "tx_bytes", "turns", "empty_turns", "pauses", "hits", "opened", "handed_over", "to_sync",
 	"to_host", "icmp_errors", "generated", "resets", "resets_lost", "unanswered", "held", "released", "takeovers", "evicted",
 	"drop_no_service", "drop_no_server", "drop_no_local_port", "drop_table_full", "drop_not_allocating", "drop_no_session",
-	"drop_hold_full", "drop_hold_timeout", "drop_closed", "drop_no_route", "drop_handover_full", "drop_sync_ring_full",
+	"drop_hold_full", "drop_hold_timeout", "drop_no_route", "drop_handover_full", "drop_sync_ring_full",
 	"drop_host_ring_full", "drop_ttl", "drop_too_big", "drop_tx_full", "drop_no_memory", "drop_not_for_us",
 	"drop_wrong_vlan", "drop_icmp_unknown", "drop_icmp_limited", "drop_ack_storm", "drop_syn_limited",
 	"drop_family_mismatch", "drop_udp6_zero_checksum", "drop_bad_icmp_checksum", "drop_not_routable", "drop_refused",

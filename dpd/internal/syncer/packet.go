@@ -17,14 +17,6 @@ type Packet struct {
 	Alive bool
 }
 
-// Verdict on a packet.
-type Verdict uint8
-
-const (
-	Serve Verdict = iota
-	Drop
-)
-
 const (
 	takeoverPackets = 3       // client-side packets here, over
 	takeoverAfter   = 200     // milliseconds, before a session is taken from a live owner
@@ -32,9 +24,9 @@ const (
 	backoffMax      = 60 * 10 // tenths of a second
 )
 
-// Packet is called for a packet on a record that another node owns, that is a tombstone or reply-only, or that no packet
-// of this node used yet. The table has noted the packet already. It says whether the packet may be translated.
-func (s *Shard) Packet(now int64, h flow.Handle, p Packet) Verdict {
+// Packet is called for a packet on a record that another node owns, that is aged or reply-only, or that no packet of
+// this node used yet. The table has noted the packet already.
+func (s *Shard) Packet(now int64, h flow.Handle, p Packet) {
 	s.time(now)
 	x := &s.cur
 	s.store.Load(h, x)
@@ -42,25 +34,25 @@ func (s *Shard) Packet(now int64, h flow.Handle, p Packet) Verdict {
 		if p.Alive {
 			s.revive(h, x)
 		}
-		return Serve
+		return
 	}
 	if x.Owner == s.self {
-		return Serve
+		return
 	}
 	m := s.member(x.Owner)
 	if m == nil {
 		s.takeOver(h, x)
-		return Serve
+		return
 	}
 	a := s.attention(h, x.Birth)
 	if m.suspected && a.suspicion != m.suspicion {
 		a.suspicion = m.suspicion
 		s.takeOver(h, x)
-		return Serve
+		return
 	}
 	s.inform(m, h, x, a, &p)
 	if p.Dir != flow.In {
-		return Serve
+		return
 	}
 	if a.packets == 0 {
 		a.first = s.now
@@ -74,7 +66,6 @@ func (s *Shard) Packet(now int64, h flow.Handle, p Packet) Verdict {
 		a.notBefore = s.now + int64(a.backoff)*100
 		s.takeOver(h, x)
 	}
-	return Serve
 }
 
 func (s *Shard) takeOver(h flow.Handle, x *flow.Session) {

@@ -110,19 +110,16 @@ func TestPacketsOnTombstones(t *testing.T) {
 		name  string
 		flags flow.Flags
 		alive bool
-		want  syncer.Verdict
 		lives bool
 	}{
-		{"data revives an aged session", flow.SoftTomb, true, syncer.Serve, true},
-		{"FIN and RST pass an aged session and do not revive it", flow.SoftTomb, false, syncer.Serve, false},
+		{"data revives an aged session", flow.SoftTomb, true, true},
+		{"FIN and RST pass an aged session and do not revive it", flow.SoftTomb, false, false},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			b, s, h := foreign(t, c.flags)
 			p := in(0)
 			p.Alive = c.alive
-			if got := b.Packet(b.now, h, p); got != c.want {
-				t.Errorf("verdict %v, want %v", got, c.want)
-			}
+			b.Packet(b.now, h, p)
 			if got := b.held(s).Flags&flow.Tomb == 0; got != c.lives {
 				t.Errorf("lives: %v", got)
 			}

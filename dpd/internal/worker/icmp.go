@@ -12,10 +12,6 @@ import (
 // make up an error must not keep a session alive or end it.
 func (w *Worker) icmpError(i int, ref conntrack.Ref) {
 	h, d := ref.Handle(), ref.Dir()
-	if w.table.Flags(h)&flow.HardTomb != 0 {
-		w.free(w.pkt[i], stat.DropClosed)
-		return
-	}
 	if !w.relayed.take(w.now) {
 		w.free(w.pkt[i], stat.DropICMPLimited)
 		return

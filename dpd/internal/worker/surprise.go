@@ -11,7 +11,6 @@ import (
 )
 
 const (
-	tombs  = conntrack.HitHardTomb | conntrack.HitSoftTomb
 	others = conntrack.Foreign | conntrack.HitSoftTomb | conntrack.HitReplyOnly | conntrack.FirstLocalPacket
 	told   = conntrack.FirstFin | conntrack.BitsChanged | conntrack.Closed
 )
@@ -20,16 +19,8 @@ const (
 func (w *Worker) surprise(i int, h flow.Handle, d flow.Direction, o conntrack.Outcome) bool {
 	info := &w.info[i]
 	if d == flow.In && info.Class == packet.ClassTCP && info.Flags&(conntrack.SYN|conntrack.ACK|conntrack.RST) == conntrack.SYN &&
-		o&(conntrack.SynOnExisting|tombs) != 0 {
+		o&(conntrack.SynOnExisting|conntrack.HitSoftTomb) != 0 {
 		return w.synOnRecord(i, h)
-	}
-	if o&conntrack.HitHardTomb != 0 {
-		if info.Class == packet.ClassUDP && d == flow.In {
-			w.open(i)
-		} else {
-			w.free(w.pkt[i], stat.DropClosed)
-		}
-		return false
 	}
 	if o&conntrack.DupAck != 0 {
 		w.free(w.pkt[i], stat.DropAckStorm)
@@ -37,10 +28,7 @@ func (w *Worker) surprise(i int, h flow.Handle, d flow.Direction, o conntrack.Ou
 	}
 	w.signal(h, o)
 	if o&others != 0 {
-		if w.shard.Packet(w.wall, h, w.facts(info, d, o)) == syncer.Drop {
-			w.free(w.pkt[i], stat.DropClosed)
-			return false
-		}
+		w.shard.Packet(w.wall, h, w.facts(info, d, o))
 		if o&conntrack.HitSoftTomb != 0 {
 			w.retouch(info, h, d) // Touch leaves tombstones alone; now it may be none any more
 		}

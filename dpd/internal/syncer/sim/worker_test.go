@@ -53,26 +53,22 @@ func (s *shard) handle(now int64, p packet) {
 		case syncer.SynServe:
 		}
 	}
-	if !s.tell(now, h, d, &p, o) {
-		return
-	}
+	s.tell(now, h, d, &p, o)
 	var out flow.Key
 	s.table.Outgoing(h, d, &out)
 	p.at = s.n
 	p.c.arrive(p, d, out)
 }
 
-// tell gives the Shard what a packet showed; false: drop it.
-func (s *shard) tell(now int64, h flow.Handle, d flow.Direction, p *packet, o conntrack.Outcome) bool {
+// tell gives the Shard what a packet showed.
+func (s *shard) tell(now int64, h flow.Handle, d flow.Direction, p *packet, o conntrack.Outcome) {
 	const ask = conntrack.Foreign | conntrack.HitSoftTomb | conntrack.HitReplyOnly | conntrack.FirstLocalPacket
 	if o&ask != 0 {
 		seg := &p.seg
 		if p.key.Proto() != flow.ProtoTCP {
 			seg = nil
 		}
-		if s.Packet(now, h, worker.Facts(seg, d, o)) == syncer.Drop {
-			return false
-		}
+		s.Packet(now, h, worker.Facts(seg, d, o))
 	}
 	if o&conntrack.Foreign == 0 {
 		switch {
@@ -86,7 +82,6 @@ func (s *shard) tell(now int64, h flow.Handle, d flow.Direction, p *packet, o co
 			}
 		}
 	}
-	return true
 }
 
 func (s *shard) miss(now int64, p packet, syn bool) {
