@@ -6,10 +6,12 @@ import "github.com/holdfast-lb/holdfast/dpd/internal/ended"
 //
 // Each owner says, with its PROBEs, before which moment all that it ended is on every member; that word is cumulative, and
 // waits for nobody else's tombstones. A tombstone goes 10 s after it was made or came, once its owner's word covers it; else
-// after 60 s, by digests. Who is closed is final, so it waits for no member that is degraded or joins, and for nobody
-// longer than 120 s: at the worst, what a member that missed the end brings back later ages there. An aged session may
-// be revived, so its record waits for all, and the holder of its block collects last: else it would give the port to
+// after 60 s, by digests. An end by CLOSE is final, so it waits for no member that is degraded or joins. An aged session
+// may be revived, so its record waits for all, and the holder of its block collects last: else it would give the port to
 // another while a member still revives the first.
+//
+// Nothing waits longer than 120 s for a member: at the worst, what it brings back later ages there, or yields to the
+// higher birth that has the port by then.
 func (s *Shard) collect() {
 	s.raiseWords()
 	t := &s.tombs
@@ -121,6 +123,8 @@ func (s *Shard) collectAged(r *ring[tombstone], q *endQueue) {
 		}
 		switch {
 		case t.at < word, len(s.members) == 0, s.off(CollectByTime):
+		case s.now-t.at >= tombBound:
+			s.Count[EndedUnconfirmed]++
 		case s.now-t.at >= tombMax && s.equalSince(leafOf(x, s.hash(&x.Orig)), t.at, isAged):
 		default:
 			s.Count[CollectWaits]++
@@ -142,10 +146,14 @@ func (s *Shard) collectLast(r *ring[tombstone]) {
 			return
 		}
 		t := *r.front()
-		for _, m := range s.members {
-			if m.floor <= t.at && !s.skips(m, isAged) {
-				return
+		if s.now-t.at < tombBound {
+			for _, m := range s.members {
+				if m.floor <= t.at && !s.skips(m, isAged) {
+					return
+				}
 			}
+		} else {
+			s.Count[EndedUnconfirmed]++
 		}
 		r.pop()
 		if s.loadTombstone(&t, &s.cur) {

@@ -39,7 +39,7 @@ const (
 	Collected
 	CollectWaits
 	EndedGivenUp     // closed sessions forgotten early: the ended cache was full
-	EndedUnconfirmed // closed sessions collected although some member may not know
+	EndedUnconfirmed // ended sessions collected although some member may not know
 	AgedGivenUp      // aged sessions removed early: the table was full
 	DigestEqual
 	DigestUnequal

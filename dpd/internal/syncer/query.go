@@ -139,7 +139,7 @@ func (s *Shard) unsettledNow() bool {
 		return true
 	}
 	for _, m := range s.members {
-		if m.repair || m.bulking || m.joining {
+		if m.repair || m.bulking || m.joining && s.now-m.since < joinHold {
 			return true
 		}
 	}

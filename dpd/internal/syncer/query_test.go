@@ -201,3 +201,25 @@ func TestAnswers(t *testing.T) {
 		})
 	}
 }
+
+// A node that joins and never gets ready must not make every datagram wait for ever.
+func TestAJoinerMakesDatagramsWaitForAMinuteAtMost(t *testing.T) {
+	v := view(2, 1, 2, 3, 4)
+	v.Members[3].Admitted = false
+	for ms, want := range map[int64]syncer.MissVerdict{30_000: syncer.MissWait, 61_000: syncer.MissSchedule} {
+		b := newBench(t, 0)
+		b.SetView(b.now, v)
+		for end := b.now + ms; b.now < end; {
+			b.now += 250
+			b.Tick(b.now, 100)
+			b.Done()
+		}
+		b.calmView()
+		b.agree(4)
+		k := session(9, 2, 5, 0, 0, 0, 0).Orig
+		k.Meta = k.Meta&^0xff00 | flow.ProtoUDP<<8
+		if got := b.Miss(b.now, &k, 5); got != want {
+			t.Errorf("after %d ms: %v, want %v", ms, got, want)
+		}
+	}
+}

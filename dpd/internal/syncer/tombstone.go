@@ -8,7 +8,7 @@ import (
 const (
 	tombMin   = 10_000  // milliseconds that a tombstone stays when every member is known to have it
 	tombMax   = 60_000  // and when only digests show it
-	tombBound = 120_000 // and that of a closed session in any case
+	tombBound = 120_000 // and in any case
 	tombLate  = 5_000   // no older datagram is believed, so digests count from then on
 	tombBurst = 1024    // collected in a tick, of each owner and kind
 	tombWord  = 250     // milliseconds between reports
