@@ -100,14 +100,26 @@ func (d *Decoder) readAnswer(r *reader, m *Message) {
 	}
 }
 
+const digestReplyLen = 4 + 1 + 1
+
+// Bits of the byte that follows the bucket of a DIGEST, below the four of Unsure.
+const (
+	digestAsk     = 1 << 2
+	digestOrphans = 1 << 3
+)
+
 // Digest appends the sums of one bucket.
 func (b *Builder) Digest(s *DigestSums) Outcome {
+	if s.Of > digestOfMask || s.Unsure > 15 {
+		return Invalid
+	}
 	if b.full {
 		return Full
 	}
 	body, dict := len(b.body), len(b.dict)
 	b.begin(KindDigest, 0)
-	w := append(binary.LittleEndian.AppendUint32(b.body, s.Round), s.Bucket)
+	what := byte(s.Of) | byte(b2u(s.Ask))*digestAsk | byte(b2u(s.Orphans))*digestOrphans | s.Unsure<<4
+	w := append(binary.LittleEndian.AppendUint32(b.body, s.Round), s.Bucket, what)
 	for _, v := range s.Sums {
 		w = binary.LittleEndian.AppendUint64(w, v)
 	}
@@ -117,9 +129,27 @@ func (b *Builder) Digest(s *DigestSums) Outcome {
 
 func (r *reader) digest(s *DigestSums) {
 	s.Round, s.Bucket = r.u32(), r.u8()
+	what := r.u8()
+	s.Of, s.Unsure = DigestOf(what&digestOfMask), what>>4
+	s.Ask, s.Orphans = what&digestAsk != 0, what&digestOrphans != 0
 	for i := range s.Sums {
 		s.Sums[i] = r.u64()
 	}
+}
+
+// DigestReply appends the answer to the digest of one bucket.
+func (b *Builder) DigestReply(d *DigestReply) Outcome {
+	if b.full {
+		return Full
+	}
+	body, dict := len(b.body), len(b.dict)
+	b.begin(KindDigestReply, 0)
+	b.body = append(binary.LittleEndian.AppendUint32(b.body, d.Round), d.Bucket, d.States)
+	return b.end(body, dict, Added)
+}
+
+func (r *reader) digestReply(d *DigestReply) {
+	d.Round, d.Bucket, d.States = r.u32(), r.u8(), r.u8()
 }
 
 // single appends a TLV that stands alone.

@@ -14,7 +14,8 @@ func TestSizes(t *testing.T) {
 	}{
 		{"Record", unsafe.Sizeof(Record{}), 160},
 		{"Message", unsafe.Sizeof(Message{}), 192},
-		{"DigestSums", unsafe.Sizeof(DigestSums{}), 40},
+		{"DigestSums", unsafe.Sizeof(DigestSums{}), 48},
+		{"DigestReply", unsafe.Sizeof(DigestReply{}), 8},
 	} {
 		if row.got != row.want {
 			t.Errorf("%s has %d bytes, want %d", row.name, row.got, row.want)
@@ -262,12 +263,13 @@ func TestNothingIsAllocated(t *testing.T) {
 	b, d := NewBuilder(selfInc, selfID), NewDecoder()
 	buf := make([]byte, MaxDatagram)
 	h := testHeader(LaneLive)
-	p, g, s := Probe{}, Gap{N: 2}, DigestSums{}
+	p, g, s, a := Probe{}, Gap{N: 2}, DigestSums{}, DigestReply{}
 	if n := testing.AllocsPerRun(100, func() {
 		b.Reset(buf, LaneLive, 1, 2)
 		b.Probe(&p)
 		b.Gap(&g)
 		b.Digest(&s)
+		b.DigestReply(&a)
 		for i := range ms {
 			b.Message(&ms[i])
 		}

@@ -6,6 +6,7 @@ import "encoding/binary"
 const (
 	maxMessages = MaxDatagram / recordMin
 	maxDigests  = 256
+	maxReplies  = MaxDatagram / digestReplyLen
 	maxGaps     = 2 * NumLanes
 )
 
@@ -15,6 +16,7 @@ type Frame struct {
 	Sent      uint64 // milliseconds since the start of the sender's incarnation
 	Messages  []Message
 	Digests   []DigestSums
+	Replies   []DigestReply
 	Gaps      []Gap
 	LaddrUses []LaddrUse
 	// Each of these counts if Has says that it was there.
@@ -30,7 +32,7 @@ type Frame struct {
 // Has says whether a TLV of this kind was in the datagram.
 func (f *Frame) Has(k Kind) bool { return f.has>>k&1 != 0 }
 
-// Decoder decodes datagrams without allocation, about 180 KiB. It belongs to one thread.
+// Decoder decodes datagrams without allocation, about 190 KiB. It belongs to one thread.
 type Decoder struct {
 	frame    Frame
 	dict     dictionary
@@ -38,6 +40,7 @@ type Decoder struct {
 	sender   owner
 	messages [maxMessages]Message
 	digests  [maxDigests]DigestSums
+	replies  [maxReplies]DigestReply
 	gaps     [maxGaps]Gap
 	uses     [LaddrUseMax]LaddrUse
 }
@@ -55,7 +58,7 @@ func (d *Decoder) Decode(h *Header, tlvs []byte) (*Frame, Reason) {
 	d.dict.reset()
 	d.sender = owner{h.Inc, h.Sender}
 	f := &d.frame
-	f.Messages, f.Digests, f.Gaps, f.LaddrUses = d.messages[:0], d.digests[:0], d.gaps[:0], d.uses[:0]
+	f.Messages, f.Digests, f.Replies, f.Gaps, f.LaddrUses = d.messages[:0], d.digests[:0], d.replies[:0], d.gaps[:0], d.uses[:0]
 	for first := true; len(tlvs) > 0; first = false {
 		if len(tlvs) < tlvHeaderLen {
 			return nil, Truncated
@@ -130,6 +133,14 @@ func (d *Decoder) tlv(k Kind, must bool, body []byte) Reason {
 			}
 			f.Digests = f.Digests[:len(f.Digests)+1]
 			r.digest(&f.Digests[len(f.Digests)-1])
+		}
+	case KindDigestReply:
+		for len(r.b) > 0 {
+			if len(f.Replies) == maxReplies {
+				return TooMany
+			}
+			f.Replies = f.Replies[:len(f.Replies)+1]
+			r.digestReply(&f.Replies[len(f.Replies)-1])
 		}
 	case KindSession, KindClose, KindAge, KindNackVersion, KindDigestList, KindHint, KindAck, KindQuery, KindAnswer:
 		d.readMessages(&r, k)

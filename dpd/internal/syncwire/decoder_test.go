@@ -145,6 +145,7 @@ func TestDecodeLeavesNothingBehind(t *testing.T) {
 	b.Gap(&Gap{Salt: 1, N: GapMax})
 	b.Hello(&Hello{Nonce: bytes16(1), MaxMajor: 4}, true)
 	b.Digest(&DigestSums{Round: 1, Sums: [4]uint64{1, 2, 3, 4}})
+	b.DigestReply(&DigestReply{Round: 1})
 	if f, why := d.Decode(testHeader(LaneLive), b.Finish()[HeaderLen:]); why != OK || len(f.Messages) != 4 || !f.Has(KindProbe) {
 		t.Fatal(why)
 	}
@@ -165,7 +166,7 @@ func TestDecodeLeavesNothingBehind(t *testing.T) {
 	if f.Gaps[0] != (Gap{Salt: 1, Lane: LaneBulk}) {
 		t.Errorf("got %+v", f.Gaps[0])
 	}
-	if f.Has(KindProbe) || f.Probe != (Probe{}) || f.HelloAck != (Hello{}) || len(f.Digests) != 0 {
+	if f.Has(KindProbe) || f.Probe != (Probe{}) || f.HelloAck != (Hello{}) || len(f.Digests)+len(f.Replies) != 0 {
 		t.Errorf("left behind: %+v", f)
 	}
 }

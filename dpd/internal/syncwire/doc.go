@@ -35,7 +35,8 @@
 // read whatever its bit. A body of one value may grow at its end: what a receiver doesn't know behind the fields that it
 // knows is skipped. Dictionary entries grow the same way, and entries of unknown tags are skipped. A record grows by its extension
 // bytes. Reserved bits must be 0. Flags of a record that a receiver doesn't know it keeps and ignores. Major versions don't mix.
-// Minor 1 added the flag that asks for an ACK and the digest of BULK_END. Minor 2 changed PROBE: no release had minor 1.
+// Minor 1 added the flag that asks for an ACK and the digest of BULK_END. Minor 2 changed PROBE and DIGEST, and added DIGEST_REPLY: no
+// release had minor 1.
 //
 // Kinds (C: sent as critical; *: may stand once; +: the body repeats until the TLV ends):
 //
@@ -43,6 +44,7 @@
 //	 7 ACTIVE C reserved 8 HINT C+       9 ACK +          10 NACK_VERSION C+ 11 GAP         12 DIGEST +
 //	13 DIGEST_LIST +   14 BULK_BEGIN *  15 BULK_END C*    16 QUERY +       17 ANSWER C+     18 TEMPLATE C reserved
 //	19 LADDR_USE       20 FENCED C*     21 PROBE *        22 DICTIONARY C  23 PAD           24 DELTA C reserved
+//	25 DIGEST_REPLY +
 //
 // Variable-length numbers ("var") are 32 bits in groups of 7, the lowest first, the high bit of each byte but the last set.
 //
@@ -118,10 +120,9 @@
 //	              Who doesn't know the bit ignores it and never answers
 //	QUERY         id u64, bucket u8, key of the packet that missed
 //	ANSWER        id u64, found u8 (1: a record follows; 0: bucket u8, key as asked)
-//	DIGEST        round u32, bucket u8, 4 sums u64: leaf = bucket*4 + 2 bits of the cluster hash. The round is a number that rises
-//	              with each round of the worker that sends it, not the datagram's counter: a sum is made before the datagram that it
-//	              travels in. It names what DIGEST_LIST lists; order is not read from it, since the seal lets no datagram count
-//	              twice, and how long ago a sum may have been made is bounded by the age of datagrams (5 s)
+//	DIGEST        round u32, bucket u8, what u8, 4 sums u64: leaf = bucket*4 + 2 bits of the cluster hash; see below
+//	DIGEST_REPLY  round u32, bucket u8, states u8: 2 bits for each leaf, the lowest first: 0 unequal, 1 can't tell, 2 equal,
+//	              3 equal, and the receiver knows of nothing that it misses of the leaf from other members
 //	HELLO, HELLO_ACK  nonce 16 B, echo 16 B, config digest u64, features u64 (none defined: 0), least major u8, greatest major u8,
 //	              minor u8, MTU u16
 //	PROBE         seq u32, echoed seq u32, held for u32 ms, state u8 (1 ready, 2 degraded, 4 desync, 8 draining), wall clock u64 unix ms,
@@ -143,9 +144,38 @@
 // the least prefix that covers all of it: a block that is a prefix goes by it. Fenced for is as of the count that the numbers are from.
 // A datagram holds the next blocks in turn; a round that doesn't hold all goes on with the rest.
 //
+// # Digests
+//
+// A worker sums the records with a mapping that it holds, announced ones that are no tombstones, by owner and leaf. What of a
+// DIGEST is
+//
+//	 0     2     3         4        8
+//	+-----+-----+---------+--------+
+//	| of  | ask | orphans | unsure |
+//	+-----+-----+---------+--------+
+//
+//	of       0 records that the sender owns, 1 that nobody in its view owns, 2 all that it holds; 3 is skipped
+//	ask      the sender wants the receiver's DIGEST soon (with of = 0)
+//	orphans  of the same round a body of of = 1 follows; else the sender holds no such record in this bucket (with of = 0)
+//	unsure   a bit for each leaf, the lowest first: something that the sender did not tell itself changed the sums in the
+//	         last 200 ms (of = 2: anything did), so that a difference proves nothing
+//
+// DIGEST travels in the live lane. It holds what the sender held when it had said all messages of that worker that stand before,
+// in the lane or in the datagram (messages are applied before digests), and none that stands behind; so a sender puts no message
+// into a datagram behind a digest. A receiver that has all datagrams before it, and none behind, compares the same state, whatever
+// changes a second there are. An equal sum proves that a leaf is equal, however it came; an unequal one proves something only
+// if its datagram came in that order, and if the receiver did not change what it compares by another word than the sender's in
+// the last 200 ms. Who can't tell says so, and after some such rounds takes the leaf for unequal. Sums of of = 0 are compared
+// with what the receiver holds of the sender's, and each is answered by DIGEST_REPLY in the control lane. Those of orphans are
+// compared where both have the same view, those of all where neither side's leaf changed in the last 200 ms.
+//
+// A leaf that was unequal in two rounds is listed by both sides: each sends what it holds of it. DIGEST is never sent again; a
+// GAP for it is answered like any other. The round is a number that rises with each round of the worker that sends it; it
+// names what DIGEST_REPLY and DIGEST_LIST speak of.
+//
 // # Bounds
 //
 // A datagram is 1200 to 9000 bytes of UDP payload for a sender, and at most 9000 for a receiver, which gives at most 562 messages, 256
-// digests, 6 gaps and 64 laddr uses a datagram. There is no count that can promise more than a datagram holds: bodies that
+// digests, 1500 answers to them, 6 gaps and 64 laddr uses a datagram. There is no count that can promise more than a datagram holds: bodies that
 // repeat end with their TLV, and the one count (GAP) is checked against its bound and the body's length.
 package syncwire

@@ -12,6 +12,7 @@ type content struct {
 	view, sent uint64
 	messages   []Message
 	digests    []DigestSums
+	replies    []DigestReply
 	gaps       []Gap
 	uses       []LaddrUse
 	once       map[Kind]any
@@ -21,6 +22,7 @@ func (c *content) add(f *Frame) {
 	c.view, c.sent = f.View, f.Sent
 	c.messages = append(c.messages, f.Messages...)
 	c.digests = append(c.digests, f.Digests...)
+	c.replies = append(c.replies, f.Replies...)
 	c.gaps = append(c.gaps, f.Gaps...)
 	c.uses = append(c.uses, f.LaddrUses...)
 	for k, v := range map[Kind]any{
@@ -54,6 +56,9 @@ func (c *content) encode(t *testing.T, b *Builder, mtu int) (out [][]byte) {
 	}
 	for i := range c.digests {
 		put(c.digests[i], func() Outcome { return b.Digest(&c.digests[i]) })
+	}
+	for i := range c.replies {
+		put(c.replies[i], func() Outcome { return b.DigestReply(&c.replies[i]) })
 	}
 	for i := range c.gaps {
 		put(c.gaps[i], func() Outcome { return b.Gap(&c.gaps[i]) })

@@ -169,7 +169,34 @@ var goldenRows = []goldenRow{
 		func(b *Builder) Outcome {
 			return b.Digest(&DigestSums{Round: 1, Bucket: 2, Sums: [4]uint64{3, 4, 5, 6}})
 		},
-		"0c 2500 01000000 02 0300000000000000 0400000000000000 0500000000000000 0600000000000000",
+		"0c 2600 01000000 02 00 0300000000000000 0400000000000000 0500000000000000 0600000000000000",
+	},
+	{
+		"the sums of a bucket's own records, which ask, and of its orphans", LaneLive,
+		func(b *Builder) Outcome {
+			return max(b.Digest(&DigestSums{Round: 1, Bucket: 2, Unsure: 9, Ask: true, Orphans: true, Sums: [4]uint64{3, 4, 5, 6}}),
+				b.Digest(&DigestSums{Round: 1, Bucket: 2, Of: DigestOrphans, Sums: [4]uint64{7}}))
+		},
+		"0c 4c00 01000000 02 9c 0300000000000000 0400000000000000 0500000000000000 0600000000000000" +
+			"01000000 02 01 0700000000000000 0000000000000000 0000000000000000 0000000000000000",
+	},
+	{
+		"the sums of all records", LaneLive,
+		func(b *Builder) Outcome {
+			return b.Digest(&DigestSums{Round: 1, Bucket: 2, Of: DigestAll, Unsure: 15, Sums: [4]uint64{3, 4, 5, 6}})
+		},
+		"0c 2600 01000000 02 f2 0300000000000000 0400000000000000 0500000000000000 0600000000000000",
+	},
+	{
+		"the answers to two digests", LaneControl,
+		func(b *Builder) Outcome {
+			d := DigestReply{Round: 1, Bucket: 2}
+			for i, s := range [4]LeafState{LeafUnequal, LeafUnsure, LeafEqual, LeafWhole} {
+				d.SetLeaf(i, s)
+			}
+			return max(b.DigestReply(&d), b.DigestReply(&DigestReply{Round: 1, Bucket: 3}))
+		},
+		"19 0c00 01000000 02 e4 01000000 03 00",
 	},
 	{
 		"a hello and the answer to one", LaneControl,

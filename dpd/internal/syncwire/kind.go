@@ -29,13 +29,14 @@ const (
 	KindDictionary  Kind = 22
 	KindPad         Kind = 23
 	KindDelta       Kind = 24 // reserved: sequence deltas, window scales, proxy state
-	NumKinds             = 25
+	KindDigestReply Kind = 25
+	NumKinds             = 26
 )
 
 var kindNames = [NumKinds]string{
 	"none", "clock", "hello", "hello_ack", "session", "close", "age", "active", "hint", "ack", "nack_version", "gap",
 	"digest", "digest_list", "bulk_begin", "bulk_end", "query", "answer", "template", "laddr_use", "fenced", "probe",
-	"dictionary", "pad", "delta",
+	"dictionary", "pad", "delta", "digest_reply",
 }
 
 // String is the kind's name in metrics.
@@ -51,8 +52,8 @@ func (k Kind) String() string {
 type Lane uint8
 
 const (
-	LaneControl Lane = 0 // HELLO, HELLO_ACK, PROBE, GAP, FENCED, LADDR_USE, BULK_*, digests: never re-sent
-	LaneLive    Lane = 1 // sessions as they change, hints, queries and their answers
+	LaneControl Lane = 0 // HELLO, HELLO_ACK, PROBE, GAP, FENCED, LADDR_USE, BULK_*, answers to digests: never re-sent
+	LaneLive    Lane = 1 // sessions as they change, hints, queries and their answers; digests, in order with those
 	LaneBulk    Lane = 2 // stock for a joining node and repairs
 	NumLanes         = 3
 )

@@ -76,12 +76,54 @@ type Message struct {
 	Rec   Record
 }
 
+// DigestOf says which records a digest covers.
+type DigestOf uint8
+
+// What a digest covers, of the records with a mapping that the sender holds. A receiver skips the rest of the two bits.
+const (
+	DigestOwn     DigestOf = iota // the sender owns them
+	DigestOrphans                 // nobody in the sender's view owns them
+	DigestAll                     // all
+	digestOfMask  = 3
+)
+
 // DigestSums are the four leaf sums of one bucket as the sender holds them.
 type DigestSums struct {
 	Round  uint32 // of the sender's worker that has the bucket, rising
 	Bucket uint8
-	Sums   [4]uint64 // additive over identity and version, by the two bits of the cluster hash
+	Of     DigestOf
+	// Unsure has a bit for each leaf that others than the sender's own stream changed at the sender lately, so that a
+	// difference proves nothing.
+	Unsure uint8
+	// Ask wants the receiver's own digests soon. With DigestOwn.
+	Ask bool
+	// Orphans says that another body with the sums of orphans follows; else the sender holds none in the bucket. With DigestOwn.
+	Orphans bool
+	Sums    [4]uint64 // additive over identity and version, by the two bits of the cluster hash
 }
+
+// LeafState is what the receiver of a digest found of one leaf.
+type LeafState uint8
+
+const (
+	LeafUnequal LeafState = iota
+	LeafUnsure            // it can't tell
+	LeafEqual
+	LeafWhole // equal, and the receiver misses nothing of the leaf from any other member either, as far as it knows
+)
+
+// DigestReply answers a digest of DigestOwn: what the receiver holds of the sender's records.
+type DigestReply struct {
+	Round  uint32 // of the digest
+	Bucket uint8
+	States uint8 // two bits for each leaf, the lowest first
+}
+
+// Leaf is the state of leaf i, below 4.
+func (d *DigestReply) Leaf(i int) LeafState { return LeafState(d.States >> (2 * i) & 3) }
+
+// SetLeaf sets the state of leaf i, which was not set before.
+func (d *DigestReply) SetLeaf(i int, s LeafState) { d.States |= uint8(s) << (2 * i) }
 
 // Hello opens a link. HELLO carries Nonce; HELLO_ACK answers with Echo, and asks with a Nonce of its own until it was
 // echoed (a zero Nonce asks nothing). Both have one size, so an answer is never larger than what asked for it.
