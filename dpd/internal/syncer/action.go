@@ -13,8 +13,10 @@ type ActionKind uint8
 const (
 	// ActSend asks to queue Msg for node To (AllNodes: every member) in Lane, with Ref and Seq. Hand it to Sync.Queue.
 	ActSend ActionKind = 1 + iota
-	// ActDigest asks to send the leaf sums Digest to node To or all. Hand it to Sync.Queue.
+	// ActDigest asks to send the leaf sums Digest to node To or all, behind every message so far. Hand it to Sync.Queue.
 	ActDigest
+	// ActDigestReply asks to answer node To's digest by Reply. Hand it to Sync.Queue.
+	ActDigestReply
 	// ActBulkBegin opens this shard's part of the bulk to node To, which owns Records. Hand it to Sync.Queue.
 	ActBulkBegin
 	// ActBulkEnd ends that part and tells Records, Tombstones and Sum of it. Hand it to Sync.Queue.
@@ -53,6 +55,7 @@ type Action struct {
 	Ref        Ref
 	Msg        syncwire.Message
 	Digest     syncwire.DigestSums
+	Reply      syncwire.DigestReply
 	Records    uint64
 	Tombstones uint64
 	Sum        uint64 // of the records of this shard's part of a bulk

@@ -16,7 +16,7 @@ func (s *Shard) StartBulk(now int64, n flow.Node) {
 	m.bulk.start()
 	m.bulking, m.sent, m.sum, m.tombs = true, 0, 0, 0
 	a := s.emit(ActBulkBegin)
-	a.To, a.Records = n.ID, s.owned
+	a.To, a.Records = n.ID, s.sums.own.n
 }
 
 func (s *Shard) bulk(m *member, n int) {
@@ -62,7 +62,7 @@ func (s *Shard) Tick(now int64, budget int) {
 		if m.bulking {
 			jobs++
 		}
-		if m.list.running || m.want != (leafSet{}) {
+		if m.repair.list.running || m.repair.wants {
 			jobs++
 		}
 	}
@@ -80,15 +80,15 @@ func (s *Shard) Busy() bool {
 		return true
 	}
 	for _, m := range s.members {
-		if m.bulking || m.list.running || m.want != (leafSet{}) {
+		if m.bulking || m.repair.list.running || m.repair.wants {
 			return true
 		}
 	}
 	return false
 }
 
-// Repairing says whether a member's digests are not known to be equal.
+// Repairing says whether something is in doubt between this node and a member, or differs.
 func (s *Shard) Repairing(n flow.Node) bool {
 	m := s.member(n)
-	return m != nil && m.repair
+	return m != nil && m.repair.open()
 }

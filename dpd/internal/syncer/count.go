@@ -44,6 +44,8 @@ const (
 	DigestEqual
 	DigestUnequal
 	DigestUnsure
+	DigestUnequalThere // as a member says of what this node owns
+	DigestReplyStray   // to a digest that is long past
 	Listed
 	BulkSent
 	Resent
@@ -62,8 +64,9 @@ var counterNames = [NumCounters]string{
 	"accepted", "stale", "equal", "refuted", "taken_over", "adopted", "revived", "reborn", "rebirth_limited", "aged", "closed",
 	"displaced", "yielded", "hint_sent", "hint_repeated", "hint_used", "hint_limited", "nack_limited", "query_sent", "query_repeated",
 	"query_limited", "query_answered", "query_unknown", "answer_limited", "collected", "collect_waits",
-	"ended_given_up", "ended_unconfirmed", "aged_given_up", "digest_equal",
-	"digest_unequal", "digest_unsure", "listed", "bulk_sent", "resent", "resend_gone", "ack_sent", "acked", "ack_stray", "claim_unasked",
+	"ended_given_up", "ended_unconfirmed", "aged_given_up", "digest_equal", "digest_unequal", "digest_unsure",
+	"digest_unequal_there", "digest_reply_stray", "listed", "bulk_sent", "resent", "resend_gone", "ack_sent", "acked", "ack_stray",
+	"claim_unasked",
 	"claim_unacked", "recovered",
 }
 

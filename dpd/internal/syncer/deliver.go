@@ -9,14 +9,15 @@ import (
 type DeliveryKind uint8
 
 const (
-	DeliverMessage    DeliveryKind = 1 + iota // Msg from From
-	DeliverDigest                             // Digest from From
-	DeliverConfirmed                          // From has received messages up to Seq
-	DeliverResend                             // From lost message Seq about Ref
-	DeliverSuspect                            // Yes: From is silent; else it is heard again
-	DeliverDesync                             // something to or from From was lost without repair
-	DeliverWatermarks                         // Words of From
-	DeliverFenced                             // incarnations of From.ID below From.Inc are over
+	DeliverMessage     DeliveryKind = 1 + iota // Msg from From
+	DeliverDigest                              // Digest from From, in order if Yes; Seq is From's view
+	DeliverConfirmed                           // From has received messages up to Seq
+	DeliverResend                              // From lost message Seq about Ref
+	DeliverSuspect                             // Yes: From is silent; else it is heard again
+	DeliverDesync                              // something to or from From was lost without repair
+	DeliverWatermarks                          // Words of From
+	DeliverFenced                              // incarnations of From.ID below From.Inc are over
+	DeliverDigestReply                         // Reply from From
 )
 
 // Delivery is one input of a Shard from the sync thread: pointer-free, so that it can be copied through a ring.
@@ -29,6 +30,7 @@ type Delivery struct {
 	Words  Words
 	Msg    syncwire.Message
 	Digest syncwire.DigestSums
+	Reply  syncwire.DigestReply
 }
 
 // Foresight is how many messages ahead of its turn one is best foreseen.
@@ -45,7 +47,9 @@ func (s *Shard) Deliver(now int64, d *Delivery) {
 	case DeliverMessage:
 		s.Receive(now, d.From, &d.Msg)
 	case DeliverDigest:
-		s.Digest(now, d.From, &d.Digest)
+		s.Digest(now, d.From, &d.Digest, d.Yes, d.Seq)
+	case DeliverDigestReply:
+		s.DigestReply(now, d.From, &d.Reply)
 	case DeliverConfirmed:
 		s.Confirmed(d.From, d.Seq)
 	case DeliverResend:

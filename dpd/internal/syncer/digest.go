@@ -1,219 +1,323 @@
 package syncer
 
 import (
-	"encoding/binary"
-	"math/bits"
-
 	"github.com/holdfast-lb/holdfast/dpd/internal/flow"
 	"github.com/holdfast-lb/holdfast/dpd/internal/syncwire"
 )
 
-// leaves is the number of digest leaves of a cluster: 256 buckets, and two bits of the cluster hash in each.
-const leaves = 256 * 4
-
-type leafSet [leaves / 64]uint64
-
-func (l *leafSet) has(i int) bool { return l[i/64]>>(i%64)&1 != 0 }
-func (l *leafSet) add(i int)      { l[i/64] |= 1 << (i % 64) }
-
 const (
 	digestEvery = 5_000 // milliseconds
-	repairEvery = 500
-	// unsettled is how long after a change of this node's own an unequal sum proves nothing: the peer may not have had it.
+	// unsettled is how long after a change by another word than the owner's an unequal sum proves
+	// nothing.
 	unsettled = 200
-	// unsureMax is how many such rounds are let pass before a difference counts all the same.
-	unsureMax = 4
+	// unsureMax is how many such rounds are let pass before a difference counts all the same;
+	// disorderMax, how many whose datagram came out of order, which says more of the network than
+	// of the leaf.
+	unsureMax   = 4
+	disorderMax = 16
 )
 
-const (
-	mul1 = 0x9e6c63d0876a9a47
-	mul2 = 0xd1b54a32d192ed03
-	mul3 = 0x8cb92ba72f3d8dd7
-)
-
-// fold is the mixing step of the cluster hash: both halves of the product.
-func fold(a, b uint64) uint64 {
-	hi, lo := bits.Mul64(a, b)
-	return hi ^ lo
-}
-
-// hash is the cluster hash of a tuple, under the cluster's key.
-func (s *Shard) hash(k *flow.Key) uint64 { return clusterHash(&s.key, k) }
-
-func clusterHash(key *[2]uint64, k *flow.Key) uint64 {
-	h := fold(k.Addr[0]^key[0], k.Addr[1]^mul1)
-	h = fold(h^k.Addr[2]^mul2, k.Addr[3]^key[1])
-	return fold(h^k.Meta, key[0]^mul3)
-}
-
-// sum is a record's part of its leaf's sum: its identity and version, nothing that may differ between equal copies.
-func (s *Shard) sum(x *flow.Session, h uint64) uint64 {
-	v := fold(uint64(x.Birth)^s.key[1], h|1)
-	v = fold(v^s.hash(&x.Reply), uint64(x.Term)<<32^uint64(x.Ver)^mul1)
-	return fold(v^x.Owner.Inc, uint64(x.Owner.ID)^mul2)
-}
-
-// bulkKey is no secret; zeros would be no key, since they take the addresses of IPv4 out of the hash.
-var bulkKey = [2]uint64{mul2, mul3}
-
-// bulkSum is a record's part of a bulk's digest: of what sum is of, but under a key that everyone knows, since the sync threads
-// that count what comes don't have the cluster's. Who may seal a datagram may lie anyway.
-func bulkSum(r *syncwire.Record) uint64 {
-	orig, reply := flow.Key(r.Orig), flow.Key(r.Reply)
-	v := fold(r.Birth, clusterHash(&bulkKey, &orig)|1)
-	v = fold(v^clusterHash(&bulkKey, &reply), uint64(r.Term)<<32^uint64(r.Ver)^mul1)
-	return fold(v^r.OwnerInc, uint64(r.OwnerID)^mul2)
-}
-
-func leafOf(x *flow.Session, h uint64) int { return int(x.Bucket)<<2 | int(h>>62) }
-
-// account adds a record to the sums and counts, or takes it off. Every change of identity, version, owner or tombstone
-// goes through a pair of these.
-func (s *Shard) account(x *flow.Session, sign int) {
-	if x.Flags&flow.Tomb != 0 || !announced(x) {
-		return
-	}
-	mine := x.Owner == s.self
-	h := s.hash(&x.Orig)
-	leaf := leafOf(x, h)
-	if !s.off(DigestOwnOnly) || mine {
-		if sign > 0 {
-			s.sums[leaf] += s.sum(x, h)
-		} else {
-			s.sums[leaf] -= s.sum(x, h)
-		}
-	}
-	n := uint64(sign)
-	s.mapped += n
-	if mine {
-		s.owned += n
-		s.changed[leaf] = s.now
-	}
-}
-
-// SetDigestKey takes a new cluster key. If it is another one, it passes over the whole store at once.
-func (s *Shard) SetDigestKey(key [16]byte) {
-	words := [2]uint64{binary.LittleEndian.Uint64(key[:8]), binary.LittleEndian.Uint64(key[8:])}
-	if words != s.key {
-		s.key = words
-		s.recount()
-	}
-}
-
-func (s *Shard) recount() {
-	s.sums, s.mapped, s.owned = [leaves]uint64{}, 0, 0
-	for c := uint32(0); ; {
-		c = s.store.Scan(c, 1<<16, func(h flow.Handle) {
-			s.store.Load(h, &s.cur)
-			if s.cur.Birth != 0 {
-				s.account(&s.cur, +1)
-			}
-		})
-		if c == 0 {
-			return
-		}
-	}
-}
-
-// digestRounds sends the sums that are due: to all each 5 s, to members under repair each 500 ms.
+// digestRounds sends the sums that are due: to all each 5 s, to members with something in doubt
+// each 500 ms. Whoever is just sent a bulk has to wait for its end.
 func (s *Shard) digestRounds() {
 	if s.off(NoDigest) || len(s.members) == 0 {
 		return
 	}
 	if s.now >= s.nextSum {
 		s.nextSum = s.now + digestEvery
+		bulking := false
 		for _, m := range s.members {
-			m.nextFix = s.now + m.fixEvery
+			m.repair.next = s.now + m.repair.every
+			bulking = bulking || m.bulking
 		}
-		s.sendSums(AllNodes)
+		if !bulking {
+			s.sendSums(nil)
+			return
+		}
+		for _, m := range s.members {
+			if !m.bulking {
+				s.sendSums(m)
+			}
+		}
 		return
 	}
 	for _, m := range s.members {
-		if m.repair && s.now >= m.nextFix {
-			m.fixed, m.nextFix = s.now, s.now+m.fixEvery
-			s.sendSums(m.node.ID)
+		r := &m.repair
+		if m.bulking || s.now < r.next || !r.owes && !r.open() {
+			continue
+		}
+		if r.idle++; r.idle >= repairIdle {
+			r.every = min(2*r.every, digestEvery)
+		}
+		r.last, r.next = s.now, s.now+r.every
+		s.sendSums(m)
+	}
+}
+
+// sendSums sends a round of digests to a member, or to all.
+func (s *Shard) sendSums(m *member) {
+	s.round++
+	to, ask := uint32(AllNodes), false
+	if m != nil {
+		r := &m.repair
+		to, ask = m.node.ID, r.asks() > 0
+		s.note(m)
+	} else {
+		for _, m := range s.members {
+			s.note(m)
+		}
+	}
+	some := s.orphaned() > 0 && !s.off(DigestOwnOnly)
+	for _, b := range s.buckets {
+		a := s.digest(to, b, syncwire.DigestOwn)
+		a.Digest.Ask = ask
+		a.Digest.Unsure = s.lately(&s.sums.disturbed, b)
+		copy(a.Digest.Sums[:], s.sums.own.leaves[int(b)<<2:])
+		if some {
+			s.sendOrphans(a, to, b)
+		}
+		// With one other member there are no thirds.
+		if unsure := s.lately(&s.sums.changed, b); len(s.members) > 1 && unsure != 15 && !s.off(DigestOwnOnly) {
+			a := s.digest(to, b, syncwire.DigestAll)
+			a.Digest.Unsure = unsure
+			for i := range a.Digest.Sums {
+				a.Digest.Sums[i] = s.total(int(b)<<2 | i)
+			}
 		}
 	}
 }
 
-func (s *Shard) sendSums(to uint32) {
-	s.round++
-	for _, b := range s.buckets {
-		a := s.emit(ActDigest)
-		a.To, a.Lane = to, syncwire.LaneControl
-		a.Digest = syncwire.DigestSums{Round: s.round, Bucket: uint8(b)}
-		copy(a.Digest.Sums[:], s.sums[int(b)<<2:])
+// note remembers the round for the member's answers.
+func (s *Shard) note(m *member) {
+	r := &m.repair
+	r.owes = false
+	r.sent[r.nSent%roundsKept] = sentRound{round: s.round, seq: s.seq, at: s.now}
+	r.nSent++
+}
+
+func (s *Shard) digest(to uint32, b flow.Bucket, of syncwire.DigestOf) *Action {
+	a := s.emit(ActDigest)
+	a.To, a.Lane = to, syncwire.LaneLive
+	a.Digest = syncwire.DigestSums{Round: s.round, Bucket: uint8(b), Of: of}
+	return a
+}
+
+// sendOrphans sends the sums of a bucket's orphans if there are any, and has own, the body before,
+// say so.
+func (s *Shard) sendOrphans(own *Action, to uint32, b flow.Bucket) {
+	var sums [4]uint64
+	for i := range sums {
+		sums[i] = s.orphanSum(int(b)<<2 | i)
+	}
+	if sums == ([4]uint64{}) {
+		return
+	}
+	own.Digest.Orphans = true
+	a := s.digest(to, b, syncwire.DigestOrphans)
+	a.Digest.Sums, a.Digest.Unsure = sums, s.lately(&s.sums.stirred, b)
+	if s.now-s.sums.relabeled < unsettled {
+		a.Digest.Unsure = 15
 	}
 }
 
-// Digest compares a peer's sums of one bucket with this node's.
-func (s *Shard) Digest(now int64, from flow.Node, d *syncwire.DigestSums) {
+// lately are the leaves of a bucket, as bits, whose time is less than 200 ms ago.
+func (s *Shard) lately(at *[leaves]int64, b flow.Bucket) (bits uint8) {
+	for i := range 4 {
+		if s.now-at[int(b)<<2|i] < unsettled {
+			bits |= 1 << i
+		}
+	}
+	return bits
+}
+
+// Digest compares a peer's sums of one bucket with this node's. ordered says that everything that
+// the peer said before it was delivered, and nothing that it said later; view is the peer's.
+func (s *Shard) Digest(now int64, from flow.Node, d *syncwire.DigestSums, ordered bool, view uint64) {
 	s.time(now)
 	m := s.member(from)
 	if m == nil {
 		s.Count[NotMember]++
 		return
 	}
-	all := true
+	if s.all.bucket(d.Bucket) == 0 {
+		return // another shard's
+	}
+	switch d.Of {
+	case syncwire.DigestOwn:
+		if !d.Orphans {
+			s.compareOrphans(m, &syncwire.DigestSums{Bucket: d.Bucket}, view)
+		}
+		s.compareTheirs(m, d, ordered)
+		for i := range 4 { // what follows in this round, if it can be told, says it anew
+			m.repair.unequal[thirds].remove(int(d.Bucket)<<2 | i)
+		}
+		if d.Ask {
+			m.repair.owes = true
+			m.repair.next = min(m.repair.next, max(s.now, m.repair.last+repairEvery))
+		}
+	case syncwire.DigestOrphans:
+		s.compareOrphans(m, d, view)
+	case syncwire.DigestAll:
+		s.compareAll(m, d)
+	}
+}
+
+// compareTheirs compares what a member owns with what is held of that here, and answers.
+func (s *Shard) compareTheirs(m *member, d *syncwire.DigestSums, ordered bool) {
+	a := s.emit(ActDigestReply)
+	a.To = m.node.ID
+	a.Reply = syncwire.DigestReply{Round: d.Round, Bucket: d.Bucket}
+	r, h, misses := &m.repair, s.healing(m), s.misses(m, d.Bucket)
 	for i, sum := range d.Sums {
 		leaf := int(d.Bucket)<<2 | i
 		switch {
-		case s.sums[leaf] == sum:
+		case m.held.leaves[leaf] == sum: // that proves it, in whatever order it came
 			s.Count[DigestEqual]++
-			m.equalAt[leaf] = s.now
-			m.unequal[leaf], m.unsure[leaf] = 0, 0
-			continue
-		case s.now-s.changed[leaf] < unsettled && m.unsure[leaf] < unsureMax:
+			r.hereAt[leaf], r.unsure[leaf] = s.now, 0
+			r.mended(theirs, leaf)
+			m.equalNow(leaf)
+			if h != nil && h.here.remove(leaf) {
+				m.healedBy(h)
+			}
+			if misses>>i&1 == 0 {
+				a.Reply.SetLeaf(i, syncwire.LeafWhole)
+			} else {
+				a.Reply.SetLeaf(i, syncwire.LeafEqual)
+			}
+		case !s.proves(r, d, i, ordered):
 			s.Count[DigestUnsure]++
-			m.unsure[leaf]++
+			a.Reply.SetLeaf(i, syncwire.LeafUnsure)
 		default:
 			s.Count[DigestUnequal]++
-			if m.unequal[leaf]++; m.unequal[leaf] >= 2 {
-				m.unequal[leaf] = 0
-				m.want.add(leaf)
-			}
+			r.differs(theirs, leaf)
 		}
-		all = false
-	}
-	if !all {
-		m.repair, m.settled = true, 0
-		return
-	}
-	if m.settled++; m.settled >= len(s.buckets) {
-		m.repair, m.fixEvery = false, repairEvery
-		m.heal(m.lost)
 	}
 }
 
-// confirmedLately says whether a digest of the record's owner, or of any member if the owner is gone, was equal lately.
-func (s *Shard) confirmedLately(x *flow.Session) bool {
-	leaf := leafOf(x, s.hash(&x.Orig))
-	for _, m := range s.members {
-		if m.equalAt[leaf] != 0 && s.now-m.equalAt[leaf] < confirmedFor {
-			return true
-		}
+// proves says whether it means anything that the sums of leaf i of a digest are unequal.
+func (s *Shard) proves(r *repair, d *syncwire.DigestSums, i int, ordered bool) bool {
+	leaf, most := int(d.Bucket)<<2|i, uint8(unsureMax)
+	switch {
+	case !ordered:
+		most = disorderMax
+	case d.Unsure>>i&1 == 0 && s.now-s.sums.disturbed[leaf] >= unsettled:
+		return true
 	}
+	if r.unsure[leaf] >= most {
+		return true
+	}
+	r.unsure[leaf]++
 	return false
 }
 
-// list sends a member, over several ticks, every record of the leaves that differ.
+// compareOrphans compares what nobody in the view owns.
+func (s *Shard) compareOrphans(m *member, d *syncwire.DigestSums, view uint64) {
+	if s.off(DigestOwnOnly) {
+		return
+	}
+	q, h := &s.sums, s.healing(m)
+	calm := view == s.epoch && s.now-q.relabeled >= unsettled && !m.bulking
+	for i, sum := range d.Sums {
+		leaf := int(d.Bucket)<<2 | i
+		switch {
+		case s.orphanSum(leaf) == sum:
+			m.repair.orphanAt[leaf] = s.now
+			m.repair.mended(orphans, leaf)
+			m.equalNow(leaf)
+			if h != nil && h.orphans.remove(leaf) {
+				m.healedBy(h)
+			}
+		case !calm || d.Unsure>>i&1 != 0 || s.now-q.stirred[leaf] < unsettled:
+			m.repair.unequal[orphans].remove(leaf)
+		default:
+			s.Count[DigestUnequal]++
+			m.repair.differs(orphans, leaf)
+		}
+	}
+}
+
+// compareAll compares everything, where it is calm and nothing but what third members own can
+// differ.
+func (s *Shard) compareAll(m *member, d *syncwire.DigestSums) {
+	r := &m.repair
+	for i, sum := range d.Sums {
+		leaf := int(d.Bucket)<<2 | i
+		open := r.unequal[mine].has(leaf) || r.unequal[theirs].has(leaf) || r.unequal[orphans].has(leaf) ||
+			r.doubt[mine].has(leaf) || r.doubt[theirs].has(leaf) || r.doubt[orphans].has(leaf)
+		switch {
+		case s.total(leaf) == sum:
+			r.mended(thirds, leaf)
+		case open || m.bulking || d.Unsure>>i&1 != 0 || s.now-s.sums.changed[leaf] < unsettled:
+		default:
+			s.Count[DigestUnequal]++
+			r.differs(thirds, leaf)
+		}
+	}
+}
+
+// DigestReply is what a member found of this node's own records.
+func (s *Shard) DigestReply(now int64, from flow.Node, d *syncwire.DigestReply) {
+	s.time(now)
+	m := s.member(from)
+	if m == nil {
+		s.Count[NotMember]++
+		return
+	}
+	r := &m.repair
+	sent, ok := r.sentAt(d.Round)
+	if !ok || s.all.bucket(d.Bucket) == 0 {
+		s.Count[DigestReplyStray]++
+		return
+	}
+	h := s.healing(m)
+	for i := range 4 {
+		leaf := int(d.Bucket)<<2 | i
+		switch state := d.Leaf(i); state {
+		case syncwire.LeafUnequal:
+			if !m.bulking {
+				s.Count[DigestUnequalThere]++
+				r.differs(mine, leaf)
+			}
+		case syncwire.LeafEqual, syncwire.LeafWhole:
+			if d.Round > r.since {
+				r.mended(mine, leaf)
+			}
+			if state == syncwire.LeafWhole {
+				r.thereAt[leaf] = max(r.thereAt[leaf], sent.at)
+				m.equalNow(leaf)
+				if h != nil && sent.seq >= m.lost && h.there.remove(leaf) {
+					h.from = min(h.from, sent.seq)
+					m.healedBy(h)
+				}
+			}
+		case syncwire.LeafUnsure:
+		}
+	}
+}
+
+// list sends a member, over several ticks, the records of the leaves that differ.
 func (s *Shard) list(m *member, n int) {
-	if !m.list.running {
-		if m.want == (leafSet{}) {
+	r := &m.repair
+	if !r.list.running {
+		if !r.wants {
 			return
 		}
-		m.listing, m.want = m.want, leafSet{}
-		m.list.start()
+		r.listing, r.want, r.wants = r.want, [numClasses]leafSet{}, false
+		r.list.start()
 		// What a list does not mend, as when a node is full, the next one at once won't either.
-		m.fixEvery = min(m.fixEvery*2, digestEvery)
+		if r.every = min(r.every*2, digestEvery); r.news {
+			r.every = repairEvery
+		}
+		r.news = false
 	}
-	m.list.step(s.store, n, func(h flow.Handle) {
+	r.list.step(s.store, n, func(h flow.Handle) {
 		x := &s.cur
 		s.store.Load(h, x)
-		if !live(x) || !announced(x) || s.off(DigestOwnOnly) && x.Owner != s.self {
+		if !live(x) || !announced(x) {
 			return
 		}
-		if leaf := leafOf(x, s.hash(&x.Orig)); m.listing.has(leaf) {
+		leaf, class := leafOf(x, s.hash(&x.Orig)), s.classOf(m, x)
+		if r.listing[class].has(leaf) && (class == mine || !s.off(DigestOwnOnly)) {
 			s.Count[Listed]++
 			s.send(m.node.ID, syncwire.LaneBulk, syncwire.KindDigestList, h, x).Msg.Round = s.round
 		}

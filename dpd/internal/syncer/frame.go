@@ -44,6 +44,7 @@ func (p *peer) authentic(h *syncwire.Header, tlvs []byte, length int) {
 	y := p.y
 	y.Count[SyncReceived]++
 	p.stat.Received++
+	ordered := h.Lane == syncwire.LaneLive && p.in[h.Lane].follows(y.now, h.Counter)
 	if h.Lane != syncwire.LaneControl {
 		p.in[h.Lane].got(y.now, h.Counter)
 	}
@@ -91,11 +92,18 @@ func (p *peer) authentic(h *syncwire.Header, tlvs []byte, length int) {
 			p.refused(h.Lane)
 		}
 	}
-	if len(f.Digests) > 0 {
-		y.d = Delivery{Kind: DeliverDigest, From: p.node}
+	if len(f.Digests) > 0 { // they are of what the messages made
+		y.d = Delivery{Kind: DeliverDigest, From: p.node, Yes: ordered, Seq: f.View}
 		for i := range f.Digests {
 			y.d.Digest = f.Digests[i]
 			y.deliver(y.shardOf(f.Digests[i].Bucket), &y.d)
+		}
+	}
+	if len(f.Replies) > 0 {
+		y.d = Delivery{Kind: DeliverDigestReply, From: p.node}
+		for i := range f.Replies {
+			y.d.Reply = f.Replies[i]
+			y.deliver(y.shardOf(f.Replies[i].Bucket), &y.d)
 		}
 	}
 	if f.Has(syncwire.KindBulkEnd) {

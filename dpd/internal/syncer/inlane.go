@@ -6,6 +6,7 @@ const (
 	gapFirst = 5  // milliseconds until a missing datagram is asked for, since datagrams overtake each other
 	gapAgain = 50 // and until it is asked for again
 	gapTries = 3
+	gapFill  = 30 // milliseconds after the answer to a GAP in which its resends come
 	maxHoles = 256
 )
 
@@ -21,6 +22,8 @@ type inLane struct {
 	high  uint64
 	holes []hole // ascending
 	lost  bool   // some were given up since this was last cleared
+	// filled is when the peer last said that some need not be waited for: what they spoke of comes soon.
+	filled int64
 }
 
 // contiguous is the counter up to which all came, were answered, or were given up.
@@ -29,6 +32,11 @@ func (l *inLane) contiguous() uint64 {
 		return l.holes[0].from - 1
 	}
 	return l.high
+}
+
+// follows says whether the datagram of counter c has all before it here, applied, and none behind it.
+func (l *inLane) follows(now int64, c uint64) bool {
+	return c == l.high+1 && len(l.holes) == 0 && now-l.filled >= gapFill
 }
 
 // got notes a received counter.

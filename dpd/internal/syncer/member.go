@@ -32,29 +32,24 @@ type member struct {
 	joining   bool
 	suspected bool
 	suspicion uint32 // number of the present or last suspicion, from 1
+	// suspectedAt is when that one began.
+	suspectedAt int64
 
 	receipt
 	since  int64    // when it came into the view
 	stable [2]int64 // what it closed, and what it aged, before that millisecond is on every node
 	floor  int64    // it holds no aged session from before that millisecond
 
-	repair   bool  // digests each fixEvery until equal
-	nextFix  int64 // when the next one is due
-	fixed    int64 // when the last one was sent
-	fixEvery int64
-	settled  int // buckets in a row that were equal
-	equalAt  [leaves]int64
-	unequal  [leaves]uint8
-	unsure   [leaves]uint8
-	want     leafSet // leaves to list next
-	list     job
-	listing  leafSet
-	answers  tokens
-	bulk     job
-	bulking  bool
-	sent     uint64
-	sum      uint64 // of what was sent
-	tombs    uint64
+	held    *ownerSums // what it owns, as held here
+	repair  repair
+	healing healing
+	equalAt [leaves]int64 // when the older one of both sides' states was made that were found equal last
+	answers tokens
+	bulk    job
+	bulking bool
+	sent    uint64
+	sum     uint64 // of what was sent
+	tombs   uint64
 }
 
 // SetView takes a view; a lower epoch is refused. Records of nodes that are gone are adopted by and by.
@@ -70,7 +65,6 @@ func (s *Shard) SetView(now int64, v *View) {
 			s.beginClaims()
 		}
 		s.self = v.Self
-		s.recount() // what counts as owned is another set now
 		for _, m := range s.members {
 			s.mend(m)
 			m.lostAll(s.seq) // peers refused what the former life said last
@@ -91,8 +85,9 @@ func (s *Shard) SetView(now int64, v *View) {
 		if i >= 0 {
 			m = old[i]
 		} else {
-			m = &member{node: p.Node, receipt: receipt{lost: s.seq}, since: s.now, repair: true, fixEvery: repairEvery,
+			m = &member{node: p.Node, receipt: receipt{lost: s.seq}, since: s.now,
 				answers: tokens{rate: answerRate, burst: answerBurst, level: answerBurst * 1000, at: s.now}}
+			s.mend(m)
 		}
 		m.degraded, m.joining = p.Degraded, !p.Admitted && !p.Draining
 		s.members = append(s.members, m)
@@ -104,6 +99,7 @@ func (s *Shard) SetView(now int64, v *View) {
 		}
 	}
 	slices.Sort(s.ready)
+	s.relabel()
 	clear(s.queries) // they count members by their place
 	s.moveClaims(old)
 	s.unquiet = s.now + 10_000
@@ -130,6 +126,7 @@ func (s *Shard) Fenced(now int64, n flow.Node) {
 	before := slices.Clone(s.members)
 	s.members = slices.DeleteFunc(s.members, func(m *member) bool { return s.isFenced(m.node) })
 	if len(s.members) != len(before) {
+		s.relabel()
 		clear(s.queries)
 		s.moveClaims(before)
 		s.unquiet = s.now + 10_000
@@ -153,15 +150,10 @@ func (s *Shard) Suspect(now int64, n flow.Node, yes bool) {
 		m.suspected = yes
 		if yes {
 			m.suspicion++
+			m.suspectedAt = s.now
 		}
 		s.mend(m)
 	}
-}
-
-// mend begins a repair: digests to the member at once, though not more often than repairs send them, and until they are equal.
-func (s *Shard) mend(m *member) {
-	m.repair, m.settled, m.fixEvery = true, 0, repairEvery
-	m.nextFix = min(m.nextFix, max(s.now, m.fixed+repairEvery))
 }
 
 // PeerDesync says that something between this node and a member was dropped without repair: digests must find it.

@@ -77,6 +77,7 @@ func (s *Shard) merge(m *member, x *flow.Session) {
 		}
 		if x.CompareLife(&s.cur) < 0 {
 			s.Count[Stale]++
+			s.disturb(x)
 			s.nack(m, h, &s.cur)
 			return
 		}
@@ -98,6 +99,7 @@ func (s *Shard) merge(m *member, x *flow.Session) {
 			s.send(owner.node.ID, syncwire.LaneLive, syncwire.KindNackVersion, h, x)
 		}
 		s.remember(h, &s.cur)
+		s.disturb(&s.cur)
 		s.drop(h, &s.cur)
 	}
 	if !mapped(x) {
@@ -114,6 +116,7 @@ func (s *Shard) refuseEnded(m *member, x *flow.Session) {
 		return
 	}
 	s.Count[Stale]++
+	s.disturb(x)
 	s.other = *x
 	s.other.Flags = s.other.Flags&^flow.Tomb | flow.HardTomb
 	if a := s.nack(m, 0, &s.other); a != nil {
@@ -128,9 +131,17 @@ func (s *Shard) ended(x *flow.Session, had bool) {
 	s.end(0, x, had)
 }
 
+// heard is called before x, which m sent, replaces cur. What members own may change by their own word alone, or digests can't tell.
+func (s *Shard) heard(m *member, cur, x *flow.Session) {
+	if x.Owner != m.node || cur.Owner != m.node {
+		s.disturb(x)
+	}
+}
+
 // replace puts a later life of the same two tuples into the record of the earlier one, so that packets never miss.
 func (s *Shard) replace(m *member, h flow.Handle, cur, x *flow.Session) {
 	s.remember(h, cur)
+	s.heard(m, cur, x)
 	s.account(cur, -1)
 	s.Count[Accepted]++
 	if !mapped(x) {
@@ -178,9 +189,10 @@ func (s *Shard) install(m *member, x *flow.Session) {
 	h, err := s.store.Insert(x)
 	if err != nil {
 		s.Count[InstallRefused]++
-		m.repair = true
+		s.suspect(m, x)
 		return
 	}
+	s.heard(m, x, x)
 	s.account(x, +1)
 	s.Count[Installed]++
 	if s.ports.Holds(&x.Reply) {
@@ -228,6 +240,7 @@ func (s *Shard) mergeLife(m *member, h flow.Handle, x *flow.Session) {
 		s.accept(m, h, cur, x, bits, yielded, idle)
 	case c < 0:
 		s.Count[Stale]++
+		s.disturb(cur)
 		s.join(h, cur, bits, yielded, idle)
 		s.nack(m, h, cur)
 	default:
@@ -239,6 +252,7 @@ func (s *Shard) mergeLife(m *member, h flow.Handle, x *flow.Session) {
 // accept replaces the held copy by a newer version.
 func (s *Shard) accept(m *member, h flow.Handle, cur, x *flow.Session, bits flow.Bits, yielded flow.Flags, idle uint32) {
 	wasSoft, wasTerm := cur.Flags&flow.SoftTomb != 0, cur.Term
+	s.heard(m, cur, x)
 	s.account(cur, -1)
 	s.Count[Accepted]++
 	if !mapped(x) {
@@ -288,6 +302,7 @@ func (s *Shard) join(h flow.Handle, cur *flow.Session, bits flow.Bits, yielded f
 // refute answers the AGE x of a session whose packets pass here: it lives on, owned here, in a later term.
 func (s *Shard) refute(h flow.Handle, cur, x *flow.Session) {
 	s.Count[Refuted]++
+	s.disturb(cur)
 	s.account(cur, -1)
 	cur.Term = max(cur.Term, x.Term) + 1
 	cur.Owner, cur.Ver = s.self, 2
@@ -321,7 +336,7 @@ func (s *Shard) nack(m *member, h flow.Handle, x *flow.Session) *Action {
 	}
 	if !s.nacks.take(s.now) {
 		s.Count[NackLimited]++
-		m.repair = true
+		s.suspect(m, x)
 		return nil
 	}
 	return s.send(m.node.ID, syncwire.LaneLive, syncwire.KindNackVersion, h, x)

@@ -30,6 +30,7 @@ type outLane struct {
 	builder *syncwire.Builder
 	buf     []byte
 	open    bool
+	summed  bool // it holds digests
 	grams   []gram
 	refs    []sentRef
 	next    uint64 // index of the next ref
@@ -55,7 +56,7 @@ func (l *outLane) begin(lane syncwire.Lane, mtu int, view, sent uint64) {
 		return
 	}
 	l.builder.Reset(l.buf[:mtu], lane, view, sent)
-	l.open, l.first = true, l.next
+	l.open, l.summed, l.first = true, false, l.next
 }
 
 // note remembers a message of the open datagram.
@@ -72,7 +73,7 @@ func (l *outLane) seal() []byte {
 	if !l.open {
 		return nil
 	}
-	l.open = false
+	l.open, l.summed = false, false
 	b, c, err := l.sealer.Seal(l.builder.Finish())
 	if err != nil {
 		return nil

@@ -139,7 +139,9 @@ func (s *Shard) Syn(now int64, h flow.Handle, isn uint32, serverOK bool) SynVerd
 	s.Count[Reborn]++
 	s.remember(h, x)
 	s.account(x, -1)
-	known = announced(x) || x.Owner != s.self
+	if known = announced(x) || x.Owner != s.self; x.Owner != s.self {
+		s.disturb(x)
+	}
 	x.Birth = s.clock.next(s.now, x.Birth)
 	x.Owner, x.Term, x.Ver = s.self, 1, 1
 	if known {

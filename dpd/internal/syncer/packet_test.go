@@ -403,12 +403,18 @@ func TestSyn(t *testing.T) {
 	})
 }
 
-// agree makes a member's digests equal to this node's.
-func (b *bench) agree(id uint32) {
-	sums := b.Sums()
-	for i := range 256 {
-		d := syncwire.DigestSums{Bucket: uint8(i)}
-		copy(d.Sums[:], sums[i*4:])
-		b.Digest(b.now, nodeID(id), &d)
+// agree makes a member's digests equal to this node's, and this node's to the member's.
+func (b *bench) agree(id uint32) { b.agreeOn(id, 0, 256) }
+
+// agreeOn does so for some buckets alone.
+func (b *bench) agreeOn(id uint32, from, to int) {
+	sums, replies := b.Agrees(nodeID(id))
+	for i := range sums {
+		if n := int(sums[i].Bucket); n >= from && n < to {
+			b.Digest(b.now, nodeID(id), &sums[i], true, b.Epoch())
+		}
+	}
+	for i := range replies[from:to] {
+		b.DigestReply(b.now, nodeID(id), &replies[from+i])
 	}
 }

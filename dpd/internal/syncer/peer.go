@@ -76,6 +76,9 @@ func (p *peer) queue(shard int, a *Action) {
 		return
 	}
 	l := &p.out[a.Lane]
+	if l.summed {
+		p.flush(a.Lane) // what follows a digest must not stand in its datagram, where it would be applied first
+	}
 	for range 2 {
 		l.begin(a.Lane, p.mtu.size, p.y.epoch, p.y.sent())
 		switch l.builder.Message(&a.Msg) {
@@ -95,22 +98,29 @@ func (p *peer) queue(shard int, a *Action) {
 	p.y.Count[SyncInvalid]++
 }
 
+// queueDigest puts a digest behind all messages of the live lane so far. A peer that may not believe this side's salt would drop it.
 func (p *peer) queueDigest(d *syncwire.DigestSums) {
-	if p.over {
+	if p.over || !p.proven {
 		return
 	}
-	p.control(func(b *syncwire.Builder) syncwire.Outcome { return b.Digest(d) })
+	p.add(syncwire.LaneLive, func(b *syncwire.Builder) syncwire.Outcome { return b.Digest(d) })
+	p.out[syncwire.LaneLive].summed = true
 }
 
 // control appends to the control lane.
 func (p *peer) control(add func(*syncwire.Builder) syncwire.Outcome) {
-	l := &p.out[syncwire.LaneControl]
+	p.add(syncwire.LaneControl, add)
+}
+
+// add appends what is never sent again.
+func (p *peer) add(lane syncwire.Lane, add func(*syncwire.Builder) syncwire.Outcome) {
+	l := &p.out[lane]
 	for range 2 {
-		l.begin(syncwire.LaneControl, p.mtu.size, p.y.epoch, p.y.sent())
+		l.begin(lane, p.mtu.size, p.y.epoch, p.y.sent())
 		if add(l.builder) != syncwire.Full {
 			return
 		}
-		p.flush(syncwire.LaneControl)
+		p.flush(lane)
 	}
 }
 
@@ -156,7 +166,7 @@ func (p *peer) tick() {
 		}
 		p.y.each(&Delivery{Kind: DeliverSuspect, From: p.node, Yes: silent})
 	}
-	if p.theirs != 0 && !p.y.off(NoGap) {
+	if p.theirs != 0 {
 		p.askGaps()
 	}
 	if now >= p.probe.next {
@@ -172,7 +182,7 @@ func (p *peer) askGaps() {
 	for l := syncwire.LaneLive; l < syncwire.NumLanes; l++ {
 		g := syncwire.Gap{Salt: p.theirs, Lane: l}
 		p.in[l].ask(p.y.now, &g)
-		if g.N > 0 {
+		if g.N > 0 && !p.y.off(NoGap) {
 			p.y.Count[SyncGapAsked] += uint64(g.N)
 			p.stat.Gaps += uint64(g.N)
 			p.control(func(b *syncwire.Builder) syncwire.Outcome { return b.Gap(&g) })
@@ -198,6 +208,7 @@ func (p *peer) gap(g *syncwire.Gap) {
 		for _, r := range g.Range[:g.N] {
 			p.in[g.Lane].fill(r.From, r.To)
 		}
+		p.in[g.Lane].filled = p.y.now
 		return
 	}
 	if g.Salt != p.salt || g.Lane == syncwire.LaneControl {

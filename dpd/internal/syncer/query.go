@@ -133,13 +133,19 @@ func (s *Shard) RouteChanged(now int64) {
 	s.unquiet = s.now + 10_000
 }
 
-// unsettledNow says whether a session that is not here may well be elsewhere.
+// unsettledNow says whether a session that is not here may well be elsewhere: some leaf is known to differ, or something was lost
+// on the way here. That a digest could not tell is no reason, nor is what a member lacks of this node's.
 func (s *Shard) unsettledNow() bool {
 	if s.now < s.unquiet {
 		return true
 	}
 	for _, m := range s.members {
-		if m.repair || m.bulking || m.joining && s.now-m.since < joinHold {
+		if m.bulking || m.joining && s.now-m.since < joinHold {
+			return true
+		}
+		r := &m.repair
+		n := r.doubt[theirs].n + r.unequal[theirs].n + r.unequal[orphans].n + r.unequal[thirds].n
+		if n > 0 && !m.cutOff(s.now, silentAsks) {
 			return true
 		}
 	}

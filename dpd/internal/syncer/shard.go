@@ -51,11 +51,10 @@ type Shard struct {
 	buckets []flow.Bucket
 	unquiet int64 // until then a UDP miss asks first
 
-	sums    [leaves]uint64
-	changed [leaves]int64 // when an own record of the leaf last changed
-	nextSum int64         // next digest round
+	sums    sums
+	all     leafSet // the leaves of the buckets
+	nextSum int64   // next digest round
 	round   uint32
-	owned   uint64 // announced records with a mapping that this node owns
 	mapped  uint64 // announced records with a mapping
 
 	attend  []attention
@@ -88,12 +87,16 @@ func New(cfg Config, store Store, ports Ports) *Shard {
 		ready: []uint32{cfg.Self.ID},
 		tombs: newTombstones(cmp.Or(cfg.Ended, DefaultEnded)),
 	}
-	s.SetDigestKey(cfg.DigestKey)
 	for b := range 256 {
 		if cfg.Owns(flow.Bucket(b)) {
 			s.buckets = append(s.buckets, flow.Bucket(b))
+			for i := range 4 {
+				s.all.add(b<<2 | i)
+			}
 		}
 	}
+	s.relabel()
+	s.SetDigestKey(cfg.DigestKey)
 	s.nacks.level, s.asks.level, s.rebirth.level = s.nacks.burst*1000, s.asks.burst*1000, s.rebirth.burst*1000
 	return s
 }
@@ -104,7 +107,7 @@ func (s *Shard) off(r Rules) bool { return s.rules&r != 0 }
 func (s *Shard) Self() flow.Node { return s.self }
 
 // Mapped is the number of announced records that can translate packets, and how many of them this node owns.
-func (s *Shard) Mapped() (all, owned uint64) { return s.mapped, s.owned }
+func (s *Shard) Mapped() (all, owned uint64) { return s.mapped, s.sums.own.n }
 
 func (s *Shard) time(now int64) {
 	s.now = max(s.now, now)
@@ -131,6 +134,7 @@ func (s *Shard) Create(now int64, x *flow.Session) (flow.Handle, error) {
 		}
 		floor = max(floor, s.cur.Birth)
 		s.remember(rh, &s.cur)
+		s.disturb(&s.cur)
 		s.drop(rh, &s.cur)
 		clash = clash && rh != oh
 	}
@@ -208,6 +212,9 @@ func (s *Shard) claim(h flow.Handle, x *flow.Session) {
 		x.Birth = s.clock.next(s.now, x.Birth)
 	}
 	former := x.Owner
+	if !s.orphan(x) {
+		s.disturb(x)
+	}
 	x.Term++
 	x.Owner, x.Ver = s.self, 2
 	s.update(h, x)
@@ -279,6 +286,7 @@ func (s *Shard) Delete(now int64, h flow.Handle) {
 func (s *Shard) close(h flow.Handle, x *flow.Session) {
 	s.account(x, -1)
 	if x.Owner != s.self {
+		s.disturb(x)
 		x.Term++
 		x.Owner, x.Ver = s.self, 1
 	}

@@ -226,6 +226,10 @@ func (y *Sync) Queue(now int64, shard int, a *Action) {
 				p.queueDigest(&a.Digest)
 			}
 		}
+	case ActDigestReply:
+		if p := find(y.peers, a.To); p != nil && !p.over {
+			p.control(func(b *syncwire.Builder) syncwire.Outcome { return b.DigestReply(&a.Reply) })
+		}
 	case ActBulkBegin, ActBulkEnd:
 		if p := find(y.peers, a.To); p != nil {
 			p.shardBulk(shard, a)
