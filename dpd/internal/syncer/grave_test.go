@@ -123,3 +123,28 @@ func TestACopyThatIsForgottenIsNotToldAsEnded(t *testing.T) {
 		t.Errorf("sent %+v", m)
 	}
 }
+
+// Several nodes make sessions in one millisecond, of one birth therefore, and they end together.
+func TestEndsOfOneBirthDoNotPushEachOtherOut(t *testing.T) {
+	b := newBench(t, 0)
+	var refs []syncer.Ref
+	for i := range 8 {
+		s := session(i, 2, uint16(20+i), 100<<16, 1, 1, 2)
+		h, err := b.store.Insert(&s)
+		if err != nil {
+			t.Fatal(err)
+		}
+		refs = append(refs, syncer.Ref{Birth: s.Birth, Handle: h})
+	}
+	b.Recount()
+	for _, r := range refs {
+		b.Delete(b.now, r.Handle)
+	}
+	b.Done()
+	for i, r := range refs {
+		b.Resend(b.now, nodeID(3), uint64(i+1), r)
+	}
+	if m := b.sends(); len(m) != len(refs) || m[0].Msg.Kind != syncwire.KindClose {
+		t.Errorf("of %d that ended %d were told again", len(refs), len(m))
+	}
+}

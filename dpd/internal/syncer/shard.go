@@ -65,7 +65,7 @@ type Shard struct {
 	asking  int64 // until then some query or negative answer may be in force
 
 	tombs   tombstones
-	graves  []grave
+	graves  graves
 	claims  claims
 	sweep   job // adoption
 	retry   int64
@@ -81,7 +81,7 @@ type Shard struct {
 func New(cfg Config, store Store, ports Ports) *Shard {
 	s := &Shard{
 		store: store, ports: ports, self: cfg.Self, rules: cfg.Off,
-		attend: make([]attention, attendSize), queries: make([]query, querySize), graves: make([]grave, 1<<gravesBits),
+		attend: make([]attention, attendSize), queries: make([]query, querySize), graves: newGraves(),
 		nacks: tokens{rate: 20000, burst: 4000}, asks: tokens{rate: 5000, burst: 1000}, rebirth: tokens{rate: 2000, burst: 500},
 		out:   make([]Action, 0, 64),
 		ready: []uint32{cfg.Self.ID},
