@@ -6,6 +6,7 @@ package sim
 const (
 	seedsPerKind     = 1
 	seedsPerScenario = 1
+	churnMost        = 10_000 // changes a second
 )
 
 // topRate is the highest rate of ends a second that tests of rates go to.

@@ -413,6 +413,24 @@ var scenarios = map[string]scenario{
 			w.expect(w.nodes[2], c, true)
 		},
 	},
+	// What node 1 says does not reach node 3, for good: node 2 holds it too, and its digests are of everything.
+	"a one-way cut is mended through a third node": {
+		options{nodes: 3, clients: 4, est: 120},
+		func(w *world) {
+			w.cut(1, 3, true)
+			var all []*conn
+			for i := range 4 {
+				all = append(all, w.client(i, w.nodes[0], w.nodes[0]).quietly())
+			}
+			w.run(15_000)
+			if len(w.living()) != 3 {
+				w.violate("a node was removed")
+			}
+			for _, c := range all {
+				w.expect(w.nodes[2], c, true)
+			}
+		},
+	},
 	// A node whose clock is an hour ahead makes a session; the births of who hears of it must not run ahead as far, or a client's
 	// next connection, which a node makes that has not heard, is earlier than its last one.
 	"a clock that is an hour ahead does not take the others along": {
