@@ -46,6 +46,11 @@ func FuzzSegments(f *testing.F) {
 			if o&Closed != 0 != (ends(r.bits) && !ends(bits)) || o&Closed != 0 && closed {
 				t.Fatalf("outcome %b: bits %b to %b, closed before: %v", o, bits, r.bits, closed)
 			}
+			fins := (r.bits ^ bits) & (flow.FinIn | flow.FinOut)
+			begun, begins := bits&flow.Ending != 0, bits&flow.Ending == 0 && r.bits&flow.Ending != 0
+			if o&Ending != 0 != begins || o&OtherFin != 0 != (begun && fins != 0) {
+				t.Fatalf("outcome %b: bits %b to %b", o, bits, r.bits)
+			}
 			closed = closed || o&Closed != 0
 			if int(r.state) >= tcpStates {
 				t.Fatalf("state %d", r.state)

@@ -8,8 +8,8 @@ const (
 	StateChanged Outcome = 1 << iota
 	// HandshakeDone says that the session is established and no longer embryonic; the server is alive.
 	HandshakeDone
-	// FirstFin is the first believed FIN of either side.
-	FirstFin
+	// Ending is the first believed FIN or RST of either side: the end of the session begins.
+	Ending
 	// Closed says, once, that both FINs are acknowledged or a RST was believed.
 	Closed
 	// BitsChanged says that a sticky bit was set that was not.
@@ -37,4 +37,6 @@ const (
 	Untracked
 	// FinAcked says that the packet was the first to acknowledge the other side's FIN.
 	FinAcked
+	// OtherFin is the believed FIN of a side after the end was begun by the other one.
+	OtherFin
 )

@@ -209,9 +209,12 @@ func (t *Table) follow(r *record, d flow.Direction, kind uint8, seg *Segment) (o
 		r.bits |= flow.SynIn << d
 	case seg.Flags&FIN != 0:
 		r.bits |= flow.FinIn << d
-		if had&(flow.FinIn|flow.FinOut) == 0 {
-			o |= FirstFin
-		}
+	}
+	switch {
+	case had&flow.Ending == 0 && r.bits&flow.Ending != 0:
+		o |= Ending
+	case (r.bits^had)&(flow.FinIn|flow.FinOut) != 0:
+		o |= OtherFin
 	}
 	if acked := flow.FinAckedIn << (d ^ 1); seg.Flags&(ACK|RST) == ACK && r.bits&(flow.FinIn<<(d^1)) != 0 && r.bits&acked == 0 && seg.Ack == r.next[d^1] {
 		r.bits |= acked

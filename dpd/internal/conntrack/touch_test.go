@@ -54,48 +54,48 @@ func TestTCPLives(t *testing.T) {
 			{in, c(ACK|PSH, 1, 1, 300), 0, es}, {out, s(ACK, 1, 301, 1000), 0, es}, {in, c(ACK, 301, 1001, 0), 0, es},
 		},
 		"client closes first": {
-			{in, c(FIN|ACK, 1, 1, 0), StateChanged | BitsChanged | FirstFin, cw},
+			{in, c(FIN|ACK, 1, 1, 0), StateChanged | BitsChanged | Ending, cw},
 			{out, s(ACK, 1, 2, 0), BitsChanged | FinAcked, cw},
-			{out, s(FIN|ACK, 1, 2, 0), StateChanged | BitsChanged, tw},
+			{out, s(FIN|ACK, 1, 2, 0), StateChanged | BitsChanged | OtherFin, tw},
 			{in, c(ACK, 2, 2, 0), BitsChanged | FinAcked | Closed, tw},
 			{in, c(ACK, 2, 2, 0), 0, tw},
 		},
 		"server closes first with data on the fin": {
-			{out, s(FIN|ACK|PSH, 1, 1, 10), StateChanged | BitsChanged | FirstFin, fw},
-			{in, c(FIN|ACK, 1, 12, 0), StateChanged | BitsChanged | FinAcked, tw},
+			{out, s(FIN|ACK|PSH, 1, 1, 10), StateChanged | BitsChanged | Ending, fw},
+			{in, c(FIN|ACK, 1, 12, 0), StateChanged | BitsChanged | FinAcked | OtherFin, tw},
 			{out, s(ACK, 12, 2, 0), BitsChanged | FinAcked | Closed, tw},
 		},
 		"a fin is repeated": {
-			{in, c(FIN|ACK, 1, 1, 0), StateChanged | BitsChanged | FirstFin, cw},
+			{in, c(FIN|ACK, 1, 1, 0), StateChanged | BitsChanged | Ending, cw},
 			{in, c(FIN|ACK, 1, 1, 0), 0, cw},
 		},
 		"an ack short of the fin doesn't acknowledge it": {
-			{in, c(FIN|ACK, 1, 1, 5), StateChanged | BitsChanged | FirstFin, cw},
+			{in, c(FIN|ACK, 1, 1, 5), StateChanged | BitsChanged | Ending, cw},
 			{out, s(ACK, 1, 6, 0), 0, cw},
 			{out, s(ACK, 1, 7, 0), BitsChanged | FinAcked, cw},
 			{out, s(ACK, 1, 7, 0), 0, cw},
 		},
 		"server resets in sequence": {
-			{out, s(RST|ACK, 1, 1, 0), StateChanged | BitsChanged | Closed, cl},
+			{out, s(RST|ACK, 1, 1, 0), StateChanged | BitsChanged | Ending | Closed, cl},
 			{out, s(RST|ACK, 1, 1, 0), 0, cl},
 		},
 		"client resets in sequence": {
-			{in, c(RST, 1, 0, 0), StateChanged | BitsChanged | Closed, cl},
+			{in, c(RST, 1, 0, 0), StateChanged | BitsChanged | Ending | Closed, cl},
 		},
 		"blind resets and fins close nothing, and data restores": {
 			{in, c(RST, 2, 0, 0), Doubted, es}, {in, c(RST, 0, 0, 0), Doubted, es}, {out, s(RST|ACK, 900, 1, 0), Doubted, es},
 			{in, c(FIN|ACK, 50, 1, 0), Doubted, es},
 			{in, c(ACK, 1, 1, 10), 0, es},
-			{in, c(RST, 11, 0, 0), StateChanged | BitsChanged | Closed, cl},
+			{in, c(RST, 11, 0, 0), StateChanged | BitsChanged | Ending | Closed, cl},
 		},
 		"data with an implausible acknowledgement moves nothing": {
 			{in, c(ACK, 700000, 900000, 10), 0, es},
 			{in, c(RST, 700010, 0, 0), Doubted, es},
-			{in, c(RST, 1, 0, 0), StateChanged | BitsChanged | Closed, cl},
+			{in, c(RST, 1, 0, 0), StateChanged | BitsChanged | Ending | Closed, cl},
 		},
 		"a late repetition doesn't move the hints back": {
 			{in, c(ACK, 1, 1, 100), 0, es}, {in, c(ACK, 1, 1, 50), 0, es},
-			{in, c(RST, 101, 0, 0), StateChanged | BitsChanged | Closed, cl},
+			{in, c(RST, 101, 0, 0), StateChanged | BitsChanged | Ending | Closed, cl},
 		},
 		"a syn with another number is not ours to judge": {
 			{in, Segment{Flags: SYN, Seq: 77}, SynOnExisting, es},
@@ -126,11 +126,11 @@ func TestTCPBeginnings(t *testing.T) {
 	for name, steps := range map[string][]step{
 		"a repeated syn is no news": {syn, {in, syn.seg, 0, flow.TCPSynRecv}},
 		"a refusal that acknowledges the syn": {syn,
-			{out, Segment{Flags: RST | ACK, Ack: cISN + 1}, StateChanged | BitsChanged | Closed | ServerDead, flow.TCPClose}},
+			{out, Segment{Flags: RST | ACK, Ack: cISN + 1}, StateChanged | BitsChanged | Ending | Closed | ServerDead, flow.TCPClose}},
 		"a refusal that guesses": {syn,
 			{out, Segment{Flags: RST | ACK, Ack: cISN + 2}, Doubted, flow.TCPSynRecv}},
 		"the client gives up": {syn,
-			{in, c(RST, 1, 0, 0), BitsChanged | Closed, flow.TCPSynRecv}},
+			{in, c(RST, 1, 0, 0), BitsChanged | Ending | Closed, flow.TCPSynRecv}},
 		"an answer repeated": {syn, {out, s(SYN|ACK, 0, 1, 0), BitsChanged, flow.TCPSynRecv}, {out, s(SYN|ACK, 0, 1, 0), 0, flow.TCPSynRecv}},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -156,7 +156,7 @@ func TestHintsConvinceNobody(t *testing.T) {
 		{in, c(RST, 1, 0, 0), Foreign | FirstLocalPacket | Doubted, flow.TCPEstablished},
 		{out, s(FIN|ACK, 1, 1, 0), Foreign | Doubted, flow.TCPEstablished},
 		{out, s(ACK, 9000, 1, 10), Foreign, flow.TCPEstablished},
-		{out, s(RST, 9010, 1, 0), Foreign | StateChanged | BitsChanged | Closed, flow.TCPClose},
+		{out, s(RST, 9010, 1, 0), Foreign | StateChanged | BitsChanged | Ending | Closed, flow.TCPClose},
 	})
 }
 
@@ -286,7 +286,7 @@ func TestDirectReturnSeesTheClientAlone(t *testing.T) {
 		{in, Segment{Flags: SYN, Seq: cISN}, StateChanged | BitsChanged, flow.TCPSynRecv},
 		{in, c(ACK, 1, 1, 0), StateChanged | HandshakeDone, flow.TCPEstablished},
 		{in, c(ACK, 1, 900, 50), 0, flow.TCPEstablished},
-		{in, c(FIN|ACK, 51, 901, 0), StateChanged | BitsChanged | FirstFin, flow.TCPFinWait},
+		{in, c(FIN|ACK, 51, 901, 0), StateChanged | BitsChanged | Ending, flow.TCPFinWait},
 	})
 }
 

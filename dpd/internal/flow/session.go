@@ -72,6 +72,9 @@ const (
 	RstOut
 )
 
+// Ending selects the bits by which the end of a session begins.
+const Ending = FinIn | FinOut | RstIn | RstOut
+
 // Flags of a session.
 type Flags uint16
 
@@ -93,6 +96,8 @@ const (
 	Confirmed
 	// Counted says that the session counts on its server's load on this node. The table's own; others leave it as it is.
 	Counted
+	// Shared says that this node owns the session and another one serves packets of it, which it said by HINT. Doesn't travel.
+	Shared
 )
 
 // Tomb selects the tombstone kinds.

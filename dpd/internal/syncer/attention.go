@@ -44,12 +44,18 @@ func (s *Shard) attention(h flow.Handle, b flow.Birth) *attention {
 	return a
 }
 
-// shown notes what the owner's record already shows of the things this node told it.
-func (s *Shard) shown(h flow.Handle, x *flow.Session) {
+// attends says whether this node is known to serve packets of the session for its owner.
+func (s *Shard) attends(h flow.Handle, b flow.Birth) bool {
 	a := &s.attend[uint32(h)&(attendSize-1)]
-	if a.h != h || a.birth != x.Birth {
+	return a.h == h && a.birth == b
+}
+
+// shown notes what the owner's record, which it sent itself, already shows of the things this node told it.
+func (s *Shard) shown(h flow.Handle, x *flow.Session) {
+	if !s.attends(h, x.Birth) {
 		return
 	}
+	a := s.attention(h, x.Birth)
 	for d := range a.seen {
 		a.seen[d] |= facts(x, flow.Direction(d))
 	}
@@ -57,23 +63,47 @@ func (s *Shard) shown(h flow.Handle, x *flow.Session) {
 
 // facts are the HINT flags that a record already shows for a direction.
 func facts(x *flow.Session, d flow.Direction) (f syncwire.HintFlags) {
-	fin, acked, rst := finBits(d)
-	if x.Bits&fin != 0 {
-		f |= syncwire.HintFin
-	}
-	if x.Bits&acked != 0 {
-		f |= syncwire.HintFinAcked
-	}
-	if x.Bits&rst != 0 {
-		f |= syncwire.HintRst
-	}
-	if x.Bits&flow.SynOut != 0 {
-		f |= syncwire.HintSynAck
-	}
+	f = factsOf(x.Bits, d) | factsOf(x.Bits&flow.SynOut, flow.Out)
 	if x.Flags&flow.Embryonic == 0 {
 		f |= syncwire.HintAck
 	}
 	return f
+}
+
+// factsOf are the HINT flags of a direction for sticky bits.
+func factsOf(b flow.Bits, d flow.Direction) (f syncwire.HintFlags) {
+	fin, _, rst := finBits(d)
+	_, acked, _ := finBits(d ^ 1)
+	if b&fin != 0 {
+		f |= syncwire.HintFin
+	}
+	if b&acked != 0 {
+		f |= syncwire.HintFinAcked
+	}
+	if b&rst != 0 {
+		f |= syncwire.HintRst
+	}
+	if b&flow.SynOut != 0 && d == flow.Out {
+		f |= syncwire.HintSynAck
+	}
+	return f
+}
+
+// bitsOf is the inverse of factsOf.
+func bitsOf(f syncwire.HintFlags, d flow.Direction) (b flow.Bits) {
+	fin, _, rst := finBits(d)
+	_, acked, _ := finBits(d ^ 1)
+	for _, p := range [...]struct {
+		f syncwire.HintFlags
+		b flow.Bits
+	}{
+		{syncwire.HintSynAck, flow.SynOut}, {syncwire.HintFin, fin}, {syncwire.HintFinAcked, acked}, {syncwire.HintRst, rst},
+	} {
+		if f&p.f != 0 {
+			b |= p.b
+		}
+	}
+	return b
 }
 
 const (
@@ -93,8 +123,7 @@ func (s *Shard) hint(m *member, h flow.Handle, x *flow.Session, d flow.Direction
 
 // inform decides what the owner m of a served session must hear now.
 func (s *Shard) inform(m *member, h flow.Handle, x *flow.Session, a *attention, p *Packet) {
-	news := s.urge(m, h, x, a, p.Dir, p.Hint&^(syncwire.HintActive|syncwire.HintFinAcked), p.Seq)
-	news = s.urge(m, h, x, a, p.Dir^1, p.Hint&syncwire.HintFinAcked, 0) || news
+	news := s.urge(m, h, x, a, p.Dir, p.Hint&^syncwire.HintActive, p.Seq)
 	if !news && s.now-a.lastHint >= min(int64(x.Timeout)*250, activityMax) {
 		a.lastHint = s.now
 		s.Count[HintSent]++
@@ -103,7 +132,7 @@ func (s *Shard) inform(m *member, h flow.Handle, x *flow.Session, a *attention, 
 }
 
 // urge tells the owner those of the facts of a direction at once that it was not told and doesn't show, and remembers to tell
-// them again. It reports whether there were any.
+// them again. The owner answers with its record unless it tells all, so that a HINT is not repeated for want of a word. It reports whether there were any.
 func (s *Shard) urge(m *member, h flow.Handle, x *flow.Session, a *attention, d flow.Direction, f syncwire.HintFlags, seq uint32) bool {
 	f &^= a.hinted[d&1] | a.seen[d&1]
 	if f == 0 {
@@ -167,17 +196,22 @@ func acknowledged(x *flow.Session, d flow.Direction, end uint32) flow.Bits {
 	return 0
 }
 
-// ownNumbers puts what this node itself saw of sequence numbers over what came with a newer version x. It returns the bits of
-// FINs that x tells of and that were acknowledged here.
+// ownNumbers puts what this node itself saw of sequence numbers over what came with a newer version x; what a message left out
+// stays as it was. It returns the bits of FINs that x tells of and that were acknowledged here.
 func ownNumbers(x, cur *flow.Session) (acked flow.Bits) {
 	told := x.Seq
 	for d := range told {
-		if cur.Seq[d].Seen {
+		if cur.Seq[d].Seen || told[d] == (flow.SeqHint{}) {
 			x.Seq[d] = cur.Seq[d]
 		}
 	}
+	return finEnds(x, x.Bits, &told)
+}
+
+// finEnds notes in x where the FINs among some bits end, as a peer told. It returns the bits of those that were acknowledged here.
+func finEnds(x *flow.Session, fins flow.Bits, told *[2]flow.SeqHint) (acked flow.Bits) {
 	for d := range told {
-		if fin, _, _ := finBits(flow.Direction(d)); x.Bits&fin != 0 && told[d] != (flow.SeqHint{}) {
+		if fin, _, _ := finBits(flow.Direction(d)); fins&fin != 0 && told[d] != (flow.SeqHint{}) {
 			finished(&x.Seq[d], told[d].Next)
 			acked |= acknowledged(x, flow.Direction(d), told[d].Next)
 		}
@@ -185,18 +219,32 @@ func ownNumbers(x, cur *flow.Session) (acked flow.Bits) {
 	return acked
 }
 
-// urgeAcked tells the owner of FINs that were acknowledged here before this node knew of them.
-func (s *Shard) urgeAcked(h flow.Handle, x *flow.Session, acked flow.Bits) {
+// urgeBits tells the owner of a session what it lacks: FINs that were acknowledged here before this node knew of them, or what
+// passed here before the session was another node's.
+func (s *Shard) urgeBits(h flow.Handle, x *flow.Session, lacks flow.Bits) {
 	m := s.member(x.Owner)
-	if acked == 0 || m == nil || !live(x) {
+	if lacks == 0 || m == nil || !live(x) {
 		return
 	}
 	a := s.attention(h, x.Birth)
 	for d := flow.In; d <= flow.Out; d++ {
-		if _, b, _ := finBits(d); acked&b != 0 {
-			s.urge(m, h, x, a, d, syncwire.HintFinAcked, 0)
+		f := factsOf(lacks, d)
+		if x.Seq[d].Next == 0 {
+			f &^= syncwire.HintFin // its end is not known here
 		}
+		s.urge(m, h, x, a, d, f, x.Seq[d].Next)
 	}
+}
+
+// beyond are the bits of a session that its new owner may lack, since it told x without them: an owner told some to nobody, and
+// who served it for the former owner told them to that one.
+func (s *Shard) beyond(h flow.Handle, cur, x *flow.Session) flow.Bits {
+	if cur.Owner == x.Owner || cur.Owner != s.self && !s.attends(h, x.Birth) {
+		return 0
+	}
+	a := s.attention(h, x.Birth)
+	a.hinted, a.seen = [2]syncwire.HintFlags{}, [2]syncwire.HintFlags{facts(x, flow.In), facts(x, flow.Out)}
+	return cur.Bits &^ x.Bits
 }
 
 // hinted is a HINT received.
@@ -223,34 +271,37 @@ func (s *Shard) hinted(m *member, msg *syncwire.Message) {
 	}
 	s.Count[HintUsed]++
 	d := flow.Direction(msg.Dir & 1)
-	fin, acked, rst := finBits(d)
-	b := x.Bits
-	for _, p := range [...]struct {
-		f syncwire.HintFlags
-		b flow.Bits
-	}{
-		{syncwire.HintSynAck, flow.SynOut}, {syncwire.HintFin, fin}, {syncwire.HintFinAcked, acked}, {syncwire.HintRst, rst},
-	} {
-		if msg.Hint&p.f != 0 {
-			b |= p.b
-		}
-	}
+	was, b := x.Bits, x.Bits|bitsOf(msg.Hint, d)
 	if msg.Hint&syncwire.HintFin != 0 {
 		finished(&x.Seq[d], msg.Seq)
 		b |= acknowledged(x, d, msg.Seq)
 	}
 	done := msg.Hint&syncwire.HintAck != 0 && x.Flags&flow.Embryonic != 0
-	news := b != x.Bits || done
 	x.Idle = min(x.Idle, msg.Rec.Idle)
+	x.Flags |= flow.Shared
 	if done {
 		x.State, x.Timeout = flow.TCPEstablished, 0
 	}
 	progress(x, b)
-	if news && (announced(x) || done) {
+	if done || announced(x) && (endBegins(was, b) || msg.Hint&syncwire.HintFin != 0 && b != was && !x.Seq[d^1].Seen) {
 		s.advance(h, x)
 		return
 	}
 	s.update(h, x)
+	if b&flow.Ending != 0 || msg.Hint&^syncwire.HintActive != 0 {
+		s.answerHint(m, h, x)
+	}
+}
+
+// answerHint shows the owner's record to who told of a fact that the others need not hear of, or who serves a session while it is
+// closed and has not heard of all of that.
+func (s *Shard) answerHint(m *member, h flow.Handle, x *flow.Session) {
+	if !m.answers.take(s.now) {
+		s.Count[AnswerLimited]++
+		return
+	}
+	s.Count[HintAnswered]++
+	s.send(m.node.ID, syncwire.LaneLive, syncwire.KindSession, h, x)
 }
 
 // findBirth loads the record of a birth that a tuple of either direction finds.

@@ -88,6 +88,9 @@ func progress(x *flow.Session, b flow.Bits) {
 	}
 }
 
+// endBegins says whether the end of a session has begun by what these bits have more than those that were.
+func endBegins(was, b flow.Bits) bool { return was&flow.Ending == 0 && b&flow.Ending != 0 }
+
 // isOver says whether both sides agreed that a TCP session is over.
 func isOver(s *flow.Session) bool {
 	const acked = flow.FinAckedIn | flow.FinAckedOut

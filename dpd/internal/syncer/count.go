@@ -29,6 +29,7 @@ const (
 	HintRepeated
 	HintUsed
 	HintLimited // no room to repeat it
+	HintAnswered
 	NackLimited
 	QuerySent
 	QueryRepeated
@@ -62,7 +63,8 @@ const (
 var counterNames = [NumCounters]string{
 	"create_reply_taken", "create_refused", "store_fault", "installed", "install_refused", "invalid", "not_member", "view_old",
 	"accepted", "stale", "equal", "refuted", "taken_over", "adopted", "revived", "reborn", "rebirth_limited", "aged", "closed",
-	"displaced", "yielded", "hint_sent", "hint_repeated", "hint_used", "hint_limited", "nack_limited", "query_sent", "query_repeated",
+	"displaced", "yielded", "hint_sent", "hint_repeated", "hint_used", "hint_limited", "hint_answered",
+	"nack_limited", "query_sent", "query_repeated",
 	"query_limited", "query_answered", "query_unknown", "answer_limited", "collected", "collect_waits",
 	"ended_given_up", "ended_unconfirmed", "aged_given_up", "digest_equal", "digest_unequal", "digest_unsure",
 	"digest_unequal_there", "digest_reply_stray", "listed", "bulk_sent", "resent", "resend_gone", "ack_sent", "acked", "ack_stray",

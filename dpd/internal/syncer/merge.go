@@ -226,7 +226,9 @@ func (s *Shard) settle(m *member, h flow.Handle, x *flow.Session, was, queued bo
 // mergeLife joins two copies of one life. s.cur is the copy held at h.
 func (s *Shard) mergeLife(m *member, h flow.Handle, x *flow.Session) {
 	cur := &s.cur
-	s.shown(h, x)
+	if m.node == x.Owner {
+		s.shown(h, x)
+	}
 	c := s.order(x, cur)
 	bits := cur.Bits | x.Bits
 	yielded := (cur.Flags | x.Flags) & flow.ReplyOnly
@@ -241,11 +243,11 @@ func (s *Shard) mergeLife(m *member, h flow.Handle, x *flow.Session) {
 	case c < 0:
 		s.Count[Stale]++
 		s.disturb(cur)
-		s.join(h, cur, bits, yielded, idle)
+		s.join(h, cur, x, bits, yielded, idle)
 		s.nack(m, h, cur)
 	default:
 		s.Count[Equal]++
-		s.join(h, cur, bits, yielded, idle)
+		s.join(h, cur, x, bits, yielded, idle)
 	}
 }
 
@@ -264,6 +266,7 @@ func (s *Shard) accept(m *member, h flow.Handle, cur, x *flow.Session, bits flow
 	if keep&flow.Unbound != 0 {
 		x.Service, x.Server = cur.Service, cur.Server
 	}
+	lacks := s.beyond(h, cur, x)
 	acked := ownNumbers(x, cur) &^ bits
 	x.Flags |= keep | yielded
 	progress(x, bits|acked)
@@ -271,7 +274,7 @@ func (s *Shard) accept(m *member, h flow.Handle, cur, x *flow.Session, bits flow
 	s.update(h, x)
 	s.account(x, +1)
 	s.settle(m, h, x, true, wasSoft && wasTerm == x.Term)
-	s.urgeAcked(h, x, acked)
+	s.urgeBits(h, x, acked|lacks)
 }
 
 // closed ends the record cur at h by the CLOSE x, of its own birth or of a later one with the same tuples.
@@ -283,12 +286,15 @@ func (s *Shard) closed(h flow.Handle, cur, x *flow.Session) {
 	s.end(h, x, true)
 }
 
-// join merges what is no version: sticky bits, reply-only, last-seen.
-func (s *Shard) join(h flow.Handle, cur *flow.Session, bits flow.Bits, yielded flow.Flags, idle uint32) {
+// join merges what is no version: sticky bits, the ends of FINs, reply-only, last-seen. An owner that learns so of the first step
+// of the end tells all; of what they need not hear it is told by HINT again, and answers that.
+func (s *Shard) join(h flow.Handle, cur, x *flow.Session, bits flow.Bits, yielded flow.Flags, idle uint32) {
+	acked := finEnds(cur, x.Bits, &x.Seq) &^ bits
+	bits |= acked
 	if bits == cur.Bits && yielded == cur.Flags&flow.ReplyOnly && idle == cur.Idle {
 		return
 	}
-	news := bits != cur.Bits && cur.Owner == s.self && live(cur)
+	news := endBegins(cur.Bits, bits) && cur.Owner == s.self && live(cur) && announced(cur)
 	cur.Idle = idle
 	cur.Flags |= yielded
 	progress(cur, bits)
@@ -297,6 +303,7 @@ func (s *Shard) join(h flow.Handle, cur *flow.Session, bits flow.Bits, yielded f
 		return
 	}
 	s.update(h, cur)
+	s.urgeBits(h, cur, acked)
 }
 
 // refute answers the AGE x of a session whose packets pass here: it lives on, owned here, in a later term.

@@ -191,9 +191,21 @@ func (s *Shard) Established(now int64, h flow.Handle) {
 	s.advance(h, x)
 }
 
-// Changed is called when the progress of an owned session changed in a way that peers must know, as by the first FIN,
-// the acknowledgement of both, or a believed RST.
-func (s *Shard) Changed(now int64, h flow.Handle) { s.Established(now, h) }
+// Ending is called when the end of an owned session begins: by the first FIN of either side, or a believed RST. It is the one
+// step between the handshake and CLOSE that all hear of. Who adopts the session must not keep it for as long as an established
+// one, and the timeout of a half-closed one will do: if its owner dies later in the close, the session is aged instead of closed.
+func (s *Shard) Ending(now int64, h flow.Handle) { s.Established(now, h) }
+
+// OtherFin is called for the FIN of direction d after the first step of the end. Peers hear of it only if its acknowledgement
+// may pass another node, which couldn't know it for one.
+func (s *Shard) OtherFin(now int64, h flow.Handle, d flow.Direction) {
+	s.time(now)
+	x := &s.cur
+	s.store.Load(h, x)
+	if x.Owner == s.self && live(x) && (x.Flags&flow.Shared != 0 || !x.Seq[d^1].Seen) {
+		s.advance(h, x)
+	}
+}
 
 // advance announces an owned record's present state under its next version.
 func (s *Shard) advance(h flow.Handle, x *flow.Session) {

@@ -371,7 +371,7 @@ func TestReplyOnlyTravels(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		b.Changed(b.now, h)
+		b.Ending(b.now, h)
 		got := flow.Flags(b.sends()[0].Msg.Rec.Flags)&flow.ReplyOnly != 0
 		if got != c.want {
 			t.Errorf("rules off %x: travels %v", c.off, got)

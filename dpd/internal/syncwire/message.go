@@ -49,7 +49,7 @@ const (
 	HintSynAck   HintFlags = 1 << iota // SYN-ACK seen (direction out)
 	HintAck                            // the handshake's ACK seen (direction in)
 	HintFin                            // FIN seen; Message.Seq is the sequence number after it
-	HintFinAcked                       // the FIN of this direction was acknowledged
+	HintFinAcked                       // the FIN of the other direction was acknowledged
 	HintRst                            // believed RST seen
 	HintActive                         // packets pass here
 )

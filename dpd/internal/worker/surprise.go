@@ -10,10 +10,7 @@ import (
 	"github.com/holdfast-lb/holdfast/dpd/internal/syncwire"
 )
 
-const (
-	others = conntrack.Foreign | conntrack.HitSoftTomb | conntrack.HitReplyOnly | conntrack.FirstLocalPacket
-	told   = conntrack.FirstFin | conntrack.BitsChanged | conntrack.Closed
-)
+const others = conntrack.Foreign | conntrack.HitSoftTomb | conntrack.HitReplyOnly | conntrack.FirstLocalPacket
 
 // surprise settles what Touch found beyond the ordinary and reports whether packet i goes on; else it is dealt with.
 func (w *Worker) surprise(i int, h flow.Handle, d flow.Direction, o conntrack.Outcome) bool {
@@ -36,17 +33,30 @@ func (w *Worker) surprise(i int, h flow.Handle, d flow.Direction, o conntrack.Ou
 			w.counted(h)
 		}
 	}
-	if o&(conntrack.HandshakeDone|told) == 0 || !w.table.Owned(h) {
-		return true
+	Announce(w.shard, w.table, w.wall, h, d, o)
+	if o&conntrack.HandshakeDone != 0 && w.table.Owned(h) {
+		w.eventOf(flow.EventEstablished, h, "")
+	}
+	return true
+}
+
+// Announce has the shard tell its peers what a packet of direction d changed of an owned session, if they must know: that its
+// handshake is done, that its end begins, or a second FIN that another node may see acknowledged. All else, as that a FIN was
+// acknowledged, travels with what is told next. The simulator of session sync asks it too.
+func Announce(s *syncer.Shard, t *conntrack.Table, wall int64, h flow.Handle, d flow.Direction, o conntrack.Outcome) {
+	const news = conntrack.HandshakeDone | conntrack.Ending | conntrack.OtherFin
+	if o&news == 0 || o&conntrack.Foreign != 0 { // who took the session over by this very packet told all of it
+		return
 	}
 	switch {
 	case o&conntrack.HandshakeDone != 0:
-		w.shard.Established(w.wall, h)
-		w.eventOf(flow.EventEstablished, h, "")
-	case w.table.Flags(h)&flow.Embryonic == 0: // else peers hear of it when the handshake is done, or a flood of SYNs would reach them all
-		w.shard.Changed(w.wall, h)
+		s.Established(wall, h)
+	case t.Flags(h)&flow.Embryonic != 0: // told when the handshake is done, or a flood of SYNs would reach all peers
+	case o&conntrack.Ending != 0:
+		s.Ending(wall, h)
+	default:
+		s.OtherFin(wall, h, d)
 	}
-	return true
 }
 
 func (w *Worker) retouch(info *packet.Info, h flow.Handle, d flow.Direction) {

@@ -22,7 +22,7 @@ func TestFactsForTheOwner(t *testing.T) {
 		"a SYN-ACK":                    {seg(conntrack.SYN | conntrack.ACK), flow.Out, 0, syncer.Packet{Dir: flow.Out, Hint: syncwire.HintSynAck}},
 		"the client's SYN":             {seg(conntrack.SYN), flow.In, 0, syncer.Packet{}},
 		"the ACK that ends handshakes": {seg(conntrack.ACK), flow.In, conntrack.HandshakeDone, syncer.Packet{Hint: syncwire.HintAck, Alive: true}},
-		"a FIN with data":              {seg(conntrack.FIN | conntrack.ACK), flow.In, conntrack.FirstFin, syncer.Packet{Hint: syncwire.HintFin, Seq: 1011}},
+		"a FIN with data":              {seg(conntrack.FIN | conntrack.ACK), flow.In, conntrack.Ending, syncer.Packet{Hint: syncwire.HintFin, Seq: 1011}},
 		"a FIN that isn't believed":    {seg(conntrack.FIN | conntrack.ACK), flow.In, conntrack.Doubted, syncer.Packet{}},
 		"a FIN that acknowledges the other": {
 			seg(conntrack.FIN | conntrack.ACK), flow.Out, conntrack.BitsChanged | conntrack.FinAcked,

@@ -15,6 +15,7 @@ const (
 	opening phase = iota
 	established
 	closing
+	scripted // a scenario sends what closes it
 	over
 )
 
@@ -207,9 +208,8 @@ func (c *conn) progress(p packet) {
 				w.after(c.think, c.close)
 			}
 		}
-	case established, over:
+	case established, scripted, over:
 	}
-	_ = w
 }
 
 func (c *conn) establish() {
@@ -272,7 +272,7 @@ func (c *conn) pump() {
 		c.close()
 		w.after(300, c.pump)
 		return
-	case established, over:
+	case established, scripted, over:
 	}
 	if c.manual {
 		w.after(500, c.pump)

@@ -79,6 +79,9 @@ func (n *node) start(inc uint64, block int) {
 	}
 	times := conntrack.DefaultTimeouts()
 	times[flow.TCPEstablished], times[flow.UDPNormal], times[flow.UDPOneWay], times[flow.UDPNone] = w.opt.est, w.opt.est, w.opt.est, w.opt.est
+	if w.opt.half != 0 {
+		times[flow.TCPFinWait], times[flow.TCPCloseWait] = w.opt.half, w.opt.half
+	}
 	for i := range n.shardCount {
 		table, err := conntrack.New(conntrack.Config{CapacityV4: 256, CapacityV6: 256, Timeouts: &times})
 		if err != nil {
@@ -180,6 +183,9 @@ func (n *node) drain() {
 
 func (s *shard) act(a *syncer.Action) {
 	w := s.n.w
+	if w.spy != nil && a.Kind == syncer.ActSend {
+		w.spy(s.n, a)
+	}
 	s.n.sync.Queue(s.n.now(), s.i, a)
 	switch a.Kind {
 	case syncer.ActInstalled, syncer.ActMissed:

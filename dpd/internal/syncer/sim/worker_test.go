@@ -70,18 +70,7 @@ func (s *shard) tell(now int64, h flow.Handle, d flow.Direction, p *packet, o co
 		}
 		s.Packet(now, h, worker.Facts(seg, d, o))
 	}
-	if o&conntrack.Foreign == 0 {
-		switch {
-		case o&conntrack.HandshakeDone != 0:
-			s.Established(now, h)
-		case o&(conntrack.FirstFin|conntrack.Closed|conntrack.BitsChanged) != 0:
-			var x flow.Session
-			s.table.Load(h, &x)
-			if x.Flags&flow.Embryonic == 0 {
-				s.Changed(now, h)
-			}
-		}
-	}
+	worker.Announce(s.Shard, s.table, now, h, d, o)
 }
 
 func (s *shard) miss(now int64, p packet, syn bool) {

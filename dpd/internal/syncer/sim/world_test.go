@@ -49,6 +49,7 @@ type options struct {
 	clients  int
 	off      syncer.Rules
 	est      uint32 // timeout of established sessions in seconds
+	half     uint32 // of half-closed ones; 0: the default
 	skew     int64  // greatest difference of a node's clock
 	chaos    int64  // milliseconds of trouble
 	net      net
@@ -75,6 +76,7 @@ type world struct {
 	quiet  bool // no more trouble
 	closed map[life]bool
 	trace  []string
+	spy    func(n *node, a *syncer.Action) // sees what shards send; may be nil
 	broken string
 	total  struct{ opened, established, closed, idled, lost, takenOver, refused, astray, aged int }
 }
