@@ -108,7 +108,7 @@ const Tomb = SoftTomb | HardTomb
 type SeqHint struct {
 	Next   uint32 // sequence number after the last byte seen
 	Ack    uint32 // highest acknowledgement seen
-	Window uint16 // last window, unscaled
+	Window uint16 // last window, unscaled; of this node alone, since it does not travel
 	Seen   bool
 }
 

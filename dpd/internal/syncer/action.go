@@ -98,6 +98,9 @@ func (s *Shard) send(to uint32, lane syncwire.Lane, kind syncwire.Kind, h flow.H
 	a.Ref = Ref{Birth: x.Birth, Handle: h}
 	a.Msg.Kind = kind
 	toWire(&a.Msg.Rec, x)
+	if !numbered(kind, lane, x) {
+		a.Msg.Rec.Seq = [2]syncwire.Seq{}
+	}
 	if s.off(ReplyOnlyLocal) {
 		a.Msg.Rec.Flags &^= uint16(flow.ReplyOnly)
 	}
@@ -119,6 +122,27 @@ func (s *Shard) nextSeq(to uint32, lane syncwire.Lane) uint64 {
 		}
 	}
 	return s.seq
+}
+
+// numbered says whether a message carries sequence hints. These use them at a receiver:
+//
+//   - a FIN's acknowledgement, which passes there, is known by where the FIN ends: next of its direction (finEnds, and the table's
+//     FinAcked; with the first FIN, and with the second where it is told);
+//   - a SYN on a closing session is a new connection if its number lies beyond: next of client to server (Syn);
+//   - a repeated SYN on an embryonic session is no other one (the same, of an ANSWER);
+//   - the RSTs to both sides of an aged session have the numbers that their receivers expect (next and ack of both, of who adopts
+//     what was idle since). RSTs that pass are judged by what passed here alone.
+//
+// Window numbers are of no use to any of them: they are true for a round trip. So hints travel with live records whose handshake,
+// first FIN, takeover, adoption, refutation or revival is told, and with answers to who lacks these. A closed session has no
+// use for them; an aged one gets them from the packet that revives it, and its holders keep what they have. Stock and lists, which
+// are most bytes, leave them out: the first packet of a direction sets them.
+func numbered(kind syncwire.Kind, lane syncwire.Lane, x *flow.Session) bool {
+	switch kind {
+	case syncwire.KindSession, syncwire.KindNackVersion, syncwire.KindAnswer:
+		return lane != syncwire.LaneBulk && live(x)
+	}
+	return false
 }
 
 // kindOf is the kind of message that tells a record's present state.

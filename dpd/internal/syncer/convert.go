@@ -20,8 +20,8 @@ func toWire(r *syncwire.Record, s *flow.Session) {
 		Flags: uint16(s.Flags & travels), Mode: uint8(s.Mode), State: uint8(s.State), Bits: uint8(s.Bits), Bucket: uint8(s.Bucket),
 	}
 	for i := range s.Seq {
-		if q := &s.Seq[i]; q.Next != 0 || q.Ack != 0 || q.Window != 0 {
-			r.Seq[i] = syncwire.Seq{Next: q.Next, Ack: q.Ack, Window: q.Window, Seen: 1}
+		if q := &s.Seq[i]; q.Next != 0 { // what a direction acknowledged is of no use without that
+			r.Seq[i] = syncwire.Seq{Next: q.Next, Ack: q.Ack, Seen: 1}
 		}
 	}
 }
@@ -37,7 +37,7 @@ func fromWire(s *flow.Session, r *syncwire.Record) {
 	}
 	for i := range s.Seq {
 		if q := &r.Seq[i]; q.Seen != 0 {
-			s.Seq[i] = flow.SeqHint{Next: q.Next, Ack: q.Ack, Window: q.Window}
+			s.Seq[i] = flow.SeqHint{Next: q.Next, Ack: q.Ack}
 		}
 	}
 }

@@ -185,3 +185,59 @@ func TestARecordSaysWhereAFinEnds(t *testing.T) {
 		t.Errorf("%+v", x)
 	}
 }
+
+func TestSequenceHintsTravelWhereTheyAreUsed(t *testing.T) {
+	closing := func(s *flow.Session) { s.Bits |= flow.FinIn }
+	ended := func(s *flow.Session) {
+		s.Bits |= flow.FinIn | flow.FinOut | flow.FinAckedIn | flow.FinAckedOut
+	}
+	theirs := func(s *flow.Session) { s.Owner = nodeID(2) }
+	aged := func(s *flow.Session) { s.Flags = flow.SoftTomb }
+	ask := func(b *bench, s flow.Session) {
+		b.Receive(b.now, nodeID(2), &syncwire.Message{Kind: syncwire.KindQuery, ID: 5, Rec: syncwire.Record{Orig: syncwire.Key(s.Orig), Bucket: 0x10}})
+	}
+	older := func(b *bench, s flow.Session) { s.Ver--; b.hear(2, syncwire.KindSession, s) }
+	for _, c := range []struct {
+		name string
+		has  func(*flow.Session)
+		do   func(b *bench, s flow.Session, h flow.Handle)
+		kind syncwire.Kind
+		want bool
+	}{
+		{"established", nil, func(b *bench, _ flow.Session, h flow.Handle) { b.Established(b.now, h) }, syncwire.KindSession, true},
+		{"the first FIN", closing, func(b *bench, _ flow.Session, h flow.Handle) { b.Ending(b.now, h) }, syncwire.KindSession, true},
+		{"CLOSE", ended, func(b *bench, _ flow.Session, h flow.Handle) { b.Expired(b.now, h) }, syncwire.KindClose, false},
+		{"AGE", nil, func(b *bench, _ flow.Session, h flow.Handle) { b.Expired(b.now, h) }, syncwire.KindAge, false},
+		{"a takeover", theirs, func(b *bench, _ flow.Session, h flow.Handle) {
+			b.SetView(b.now, view(2, 1, 3))
+			b.Packet(b.now, h, in(0))
+		}, syncwire.KindSession, true},
+		{"a revival", aged, func(b *bench, _ flow.Session, h flow.Handle) { b.Packet(b.now, h, in(0)) }, syncwire.KindSession, true},
+		{"an answer to who has an older version", nil, func(b *bench, s flow.Session, _ flow.Handle) { older(b, s) }, syncwire.KindNackVersion, true},
+		{"of an aged session", aged, func(b *bench, s flow.Session, _ flow.Handle) { older(b, s) }, syncwire.KindNackVersion, false},
+		{"an answer to a question", nil, func(b *bench, s flow.Session, _ flow.Handle) { ask(b, s) }, syncwire.KindAnswer, true},
+		{"about an aged session", aged, func(b *bench, s flow.Session, _ flow.Handle) { ask(b, s) }, syncwire.KindAnswer, false},
+	} {
+		b, s, h := owned(t, c.has)
+		c.do(b, s, h)
+		m := b.sends()
+		if len(m) == 0 || m[0].Msg.Kind != c.kind {
+			t.Errorf("%s: sent %+v", c.name, m)
+			continue
+		}
+		q := m[0].Msg.Rec.Seq
+		if all := q[0].Seen&q[1].Seen != 0; all != c.want || !c.want && q != [2]syncwire.Seq{} {
+			t.Errorf("%s: carries %+v", c.name, q)
+		}
+	}
+	t.Run("what a message leaves out stays", func(t *testing.T) {
+		b, s, _ := owned(t, func(s *flow.Session) { s.Owner = nodeID(2); s.Seq[flow.In].Seen = false })
+		news := s
+		news.Ver++
+		news.Seq = [2]flow.SeqHint{}
+		b.hear(2, syncwire.KindSession, news)
+		if x := b.held(s); x.Ver != news.Ver || x.Seq != s.Seq {
+			t.Errorf("holds %+v", x)
+		}
+	})
+}

@@ -66,9 +66,13 @@ func randRecord(r *rand.Rand) Record {
 	if r.Uint32N(5) == 0 {
 		x.Birth = r.Uint64()
 	}
+	if r.Uint32N(3) == 0 { // as they mostly are: all, or nearly all, is acknowledged
+		n := [2]uint32{r.Uint32(), r.Uint32()}
+		x.Seq = [2]Seq{{Next: n[0], Ack: n[1], Seen: 1}, {Next: n[1], Ack: n[0] - r.Uint32N(3), Seen: 1}}
+	}
 	for i := range x.Seq {
 		if r.Uint32N(3) == 0 {
-			x.Seq[i] = Seq{Next: r.Uint32(), Ack: r.Uint32(), Window: uint16(r.Uint32()), Seen: 1}
+			x.Seq[i] = Seq{Next: r.Uint32(), Ack: r.Uint32(), Scale: uint8(r.Uint32N(scaleMax + 1)), Seen: 1}
 		}
 	}
 	return x

@@ -35,8 +35,9 @@
 // read whatever its bit. A body of one value may grow at its end: what a receiver doesn't know behind the fields that it
 // knows is skipped. Dictionary entries grow the same way, and entries of unknown tags are skipped. A record grows by its extension
 // bytes. Reserved bits must be 0. Flags of a record that a receiver doesn't know it keeps and ignores. Major versions don't mix.
-// Minor 1 added the flag that asks for an ACK and the digest of BULK_END. Minor 2 changed PROBE and DIGEST, and added DIGEST_REPLY: no
-// release had minor 1.
+// Minor 1 added the flag that asks for an ACK and the digest of BULK_END. Minor 2 changed PROBE and DIGEST, added DIGEST_REPLY, made
+// sequence hints shorter, without windows and with window scales, and says by HINT 8 that a packet acknowledged the FIN of the
+// other direction: no release had minor 1.
 //
 // Kinds (C: sent as critical; *: may stand once; +: the body repeats until the TLV ends):
 //
@@ -99,8 +100,12 @@
 //	ver var
 //	[bucket u8]        absent: the low 8 bits of the reply's destination port
 //	[owner entry u8]   absent: the sender, in the incarnation of the header
-//	[hints]            directions u8 (1 client to server, 2 server to client), then for each: next u32, ack u32, window u16.
-//	                   Not in the bulk lane.
+//	[hints]            what u8, then what its bits say: 1 next u32 of client to server, 2 next u32 of server to client, 4 ack var of
+//	                   client to server, 8 ack var of server to client, 16 scales u8; other bits 0. Next is the sequence number after
+//	                   the last byte seen of a direction, ack the highest one that it acknowledged: zigzag of its difference to the
+//	                   next of the other direction (which is 0 if it doesn't stand here); without the bit it is equal. Scales are
+//	                   window scales plus one, client's in the lower four bits; 0: not known. 4, 8 and a scale of a direction stand
+//	                   with its next only. Hints travel with live records of SESSION, NACK_VERSION and ANSWER, not in the bulk lane.
 //	[extension]        length u8, that many bytes, skipped by this version
 //
 // A compact record of bulk is 17 bytes for IPv4 and 29 for IPv6. A key is {family u8, protocol u8, source address, port u16, destination
@@ -113,7 +118,7 @@
 //
 //	SESSION, CLOSE, AGE, NACK_VERSION   records. CLOSE names its birth by both tuples, too
 //	DIGEST_LIST   round u32, records: a leaf that was unequal in two rounds, in as many datagrams as it takes
-//	HINT          key u8…, direction<<7 | what u8 (1 SYN-ACK, 2 handshake ACK, 4 FIN, 8 FIN acknowledged, 16 RST, 32 activity; bit 6 is 0),
+//	HINT          key u8…, direction<<7 | what u8 (1 SYN-ACK, 2 handshake ACK, 4 FIN, 8 FIN of the other direction acknowledged, 16 RST, 32 activity; bit 6 is 0),
 //	              bucket u8, birth u64, idle u16, [with FIN: sequence number after it u32]
 //	ACK           cluster hash of the original key u64, birth u64, owner inc u64, owner id u32, bucket u8, term var, ver var
 //	              the answer to a SESSION whose flags have bit 15, once that version or a later one is held: it names what is held.

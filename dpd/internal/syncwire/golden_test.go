@@ -102,13 +102,27 @@ var goldenRows = []goldenRow{
 		"96 3200" + dict4 + "82 34 02 64 00 3c 06 01" + "84 2200" + record4Hex + "10 01 c0000201 3412 7856 05000080 2c01 02",
 	},
 	{
-		"a foreign owner, another bucket and sequence hints of one direction", LaneLive,
+		"a foreign owner, another bucket and sequence hints of one direction, which acknowledged 2", LaneLive,
 		messageRow(Message{Kind: KindNackVersion, Rec: with(record4(), func(r *Record) {
 			r.OwnerInc, r.OwnerID, r.Bucket = 0x0102, 9, 0xee
-			r.Seq[1] = Seq{Next: 0x11223344, Ack: 0x55667788, Window: 0x99aa, Seen: 1}
+			r.Seq[1] = Seq{Next: 0x11223344, Ack: 2, Seen: 1}
 		})}),
 		"96 3700 c6 000080ff7f01 ac 09000000 0201000000000000" + dict4[16:] +
-			"8a 1f00 40 07 00 c0000201 3412 7856 05000080 2c01 02 ee 00 02 44332211 88776655 aa99",
+			"8a 1a00 40 07 00 c0000201 3412 7856 05000080 2c01 02 ee 00 0a 44332211 04",
+	},
+	{
+		"sequence hints of sides that acknowledged all", LaneLive,
+		messageRow(Message{Kind: KindSession, Rec: with(record4(), func(r *Record) {
+			r.Seq = [2]Seq{{Next: 0x11223344, Ack: 0x55667788, Seen: 1}, {Next: 0x55667788, Ack: 0x11223344, Seen: 1}}
+		})}),
+		"96 2a00" + dict4 + "84 1b00 40 01 00 c0000201 3412 7856 05000080 2c01 02 03 44332211 88776655",
+	},
+	{
+		"sequence hints with a FIN that is not acknowledged, and window scales 7 and 0", LaneLive,
+		messageRow(Message{Kind: KindSession, Rec: with(record4(), func(r *Record) {
+			r.Seq = [2]Seq{{Next: 0x11223344, Ack: 0x55667788, Scale: 8, Seen: 1}, {Next: 0x55667788, Ack: 0x11223343, Scale: 1, Seen: 1}}
+		})}),
+		"96 2a00" + dict4 + "84 1d00 40 01 00 c0000201 3412 7856 05000080 2c01 02 1b 44332211 88776655 01 18",
 	},
 	{
 		"no sequence hints in the bulk lane", LaneBulk,

@@ -28,7 +28,7 @@ const (
 	KindProbe       Kind = 21
 	KindDictionary  Kind = 22
 	KindPad         Kind = 23
-	KindDelta       Kind = 24 // reserved: sequence deltas, window scales, proxy state
+	KindDelta       Kind = 24 // reserved: sequence deltas, proxy state
 	KindDigestReply Kind = 25
 	NumKinds             = 26
 )

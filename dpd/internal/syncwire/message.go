@@ -12,11 +12,14 @@ type Key struct {
 
 // Seq is what was last seen of one direction of a TCP session. It is a hint only, and it doesn't travel in LaneBulk.
 type Seq struct {
-	Next   uint32 // sequence number after the last byte seen
-	Ack    uint32 // highest acknowledgement seen
-	Window uint16 // last window, unscaled
-	Seen   uint16 // 1: the direction was seen; 0: the other fields are 0
+	Next  uint32 // sequence number after the last byte seen
+	Ack   uint32 // highest acknowledgement seen
+	Scale uint8  // window scale that the sender of the direction announced, plus one; 0: not known
+	Seen  uint8  // 1: the direction was seen; 0: the other fields are 0
 }
+
+// scaleMax is the greatest Scale: 14, plus one (RFC 7323, section 2.3).
+const scaleMax = 15
 
 // Record is a session as it travels: the same facts as flow.Session with the same meanings and units. 160 bytes.
 type Record struct {

@@ -24,7 +24,7 @@ const (
 
 // recordMax bounds the wire length of one record with its own dictionary entries; recordMin is the shortest record.
 const (
-	recordMax = 2 + 15 + 2*keyMax + 2*maxVarint + 8 + 2 + maxVarint + 2 + 21 + 6*32
+	recordMax = 2 + 15 + 2*keyMax + 2*maxVarint + 8 + 2 + maxVarint + 2 + seqsMax + 6*32
 	recordMin = 1 + 2 + 4 + 2 + 4 + 2 + 1
 )
 
@@ -162,16 +162,7 @@ func (d *Decoder) readMore(r *reader, m *Record, more uint8) {
 		m.OwnerInc, m.OwnerID = d.dict.owners[i].inc, d.dict.owners[i].id
 	}
 	if more&moreSeq != 0 {
-		mask := r.u8()
-		if mask > 3 {
-			r.fail(ReservedBits)
-			return
-		}
-		for i := range m.Seq {
-			if mask>>i&1 != 0 {
-				m.Seq[i] = Seq{Next: r.u32(), Ack: r.u32(), Window: r.u16(), Seen: 1}
-			}
-		}
+		r.seqs(&m.Seq)
 	}
 	if more&moreExt != 0 {
 		r.take(int(r.u8()))
@@ -187,6 +178,9 @@ type pathKey struct {
 
 // appendRecord writes r behind the open TLV, and its dictionary entries into the dictionary. It doesn't look at the limit.
 func (b *Builder) appendRecord(r *Record) Outcome {
+	if r.Seq[0].Scale > scaleMax || r.Seq[1].Scale > scaleMax {
+		return Invalid
+	}
 	p := profile{timeout: r.Timeout, term: r.Term, flags: r.Flags, mode: r.Mode, state: r.State, bits: r.Bits}
 	if !p.valid() || !r.Orig.valid() || !r.Reply.valid() {
 		return Invalid
@@ -319,15 +313,7 @@ func appendMore(w []byte, r *Record, more byte, ownerRef int) []byte {
 		w = append(w, byte(ownerRef))
 	}
 	if more&moreSeq != 0 {
-		mask := byte(b2u(r.Seq[0].Seen != 0) | b2u(r.Seq[1].Seen != 0)<<1)
-		w = append(w, mask)
-		for i := range r.Seq {
-			if mask>>i&1 != 0 {
-				w = binary.LittleEndian.AppendUint32(w, r.Seq[i].Next)
-				w = binary.LittleEndian.AppendUint32(w, r.Seq[i].Ack)
-				w = binary.LittleEndian.AppendUint16(w, r.Seq[i].Window)
-			}
-		}
+		w = appendSeqs(w, &r.Seq)
 	}
 	return w
 }

@@ -46,7 +46,7 @@ func (n *benchNode) Deliver(_ int, d *syncer.Delivery) bool {
 	return true
 }
 
-func newBenchPair(tb testing.TB, capacity int) (a, b *benchNode) {
+func newBenchPair(tb testing.TB, capacity, mtu int) (a, b *benchNode) {
 	var both [2]*benchNode
 	view := syncer.View{Epoch: 1}
 	for i := range both {
@@ -57,7 +57,7 @@ func newBenchPair(tb testing.TB, capacity int) (a, b *benchNode) {
 		both[i] = n
 		self := view.Members[i].Node
 		r := rand.New(rand.NewPCG(1, uint64(i)))
-		y, err := syncer.NewSync(n.now, syncer.SyncConfig{Self: self, Shards: 1, ShardOf: func(flow.Bucket) int { return 0 }, MTU: 1400, Random: func(b []byte) {
+		y, err := syncer.NewSync(n.now, syncer.SyncConfig{Self: self, Shards: 1, ShardOf: func(flow.Bucket) int { return 0 }, MTU: mtu, Random: func(b []byte) {
 			for i := range b {
 				b[i] = byte(r.Uint32())
 			}
@@ -69,11 +69,14 @@ func newBenchPair(tb testing.TB, capacity int) (a, b *benchNode) {
 		if err := y.SetKeys(1, syncseal.Key{ID: 1, Secret: [32]byte{1}}); err != nil {
 			tb.Fatal(err)
 		}
-		n.table, err = conntrack.New(conntrack.Config{CapacityV4: capacity, CapacityV6: 16})
+		n.table, err = conntrack.New(conntrack.Config{CapacityV4: capacity, CapacityV6: capacity})
 		if err != nil {
 			tb.Fatal(err)
 		}
 		tb.Cleanup(func() { _ = n.table.Close() })
+		if err := n.table.SetSelf(self); err != nil {
+			tb.Fatal(err)
+		}
 		n.shard = syncer.New(syncer.Config{Self: self, DigestKey: [16]byte{1}, Owns: func(flow.Bucket) bool { return true }}, n.table, noPorts{})
 	}
 	a, b = both[0], both[1]
@@ -119,7 +122,7 @@ func sessionAction(i int) syncer.Action {
 
 // BenchmarkSendSession is the way of one session from an action of a shard to sealed bytes.
 func BenchmarkSendSession(b *testing.B) {
-	x, _ := newBenchPair(b, 16)
+	x, _ := newBenchPair(b, 16, 1400)
 	var acts [1024]syncer.Action
 	for i := range acts {
 		acts[i] = sessionAction(i)
@@ -140,7 +143,7 @@ func BenchmarkReceiveSession(b *testing.B) {
 	b.ReportAllocs()
 	for done := 0; done < b.N; done += n {
 		b.StopTimer()
-		x, y := newBenchPair(b, n)
+		x, y := newBenchPair(b, n, 1400)
 		x.keep = make([][]byte, 0, n/16)
 		for i := range n {
 			a := sessionAction(i)
