@@ -128,7 +128,7 @@ func (y *Sync) Datagram(now int64, from netip.AddrPort, b []byte) {
 		y.Count[SyncNotMember]++
 	case p == nil || p.over || h.Inc != p.node.Inc:
 		y.stranger(p, &h, from, b)
-	case h.Salt != p.theirs:
+	case p.theirs == 0 || h.Salt != p.theirs:
 		p.unproven(&h, b)
 	default:
 		tlvs, v := p.opener[h.Lane].Open(&h, b)

@@ -262,6 +262,22 @@ func TestHostileDatagramsChangeNothing(t *testing.T) {
 	}
 }
 
+// A link that believes no salt yet has nothing to open a datagram with, and a salt of 0 is none.
+func TestASaltOfZeroIsRefusedBeforeAnyIsBelieved(t *testing.T) {
+	now := int64(t0)
+	e := newEnd(t, &now, nodeID(1), 7, 0)
+	e.view(1, nodeID(2))
+	for lane := range syncwire.Lane(syncwire.NumLanes) {
+		d := make([]byte, 67)
+		h := syncwire.Header{Inc: nodeID(2).Inc, Sender: 2, KeyID: 1, Lane: lane, Counter: 1}
+		h.Put(d)
+		e.Datagram(now, from, d)
+		if n := e.Count[syncer.SyncNotBelieved]; n != uint64(lane)+1 || len(e.sent) != 0 {
+			t.Errorf("lane %d: %d counted, %d answers", lane, n, len(e.sent))
+		}
+	}
+}
+
 func TestAnOldHandshakeReplayedIsNotBelieved(t *testing.T) {
 	p := &pair{t: t, now: t0}
 	for i := range p.e {
