@@ -50,7 +50,9 @@ type Ring struct {
 	keys   [MaxKeys]Key
 	n      int
 	active uint16
-	gen    uint64 // rises with each change
+	gen    uint64                // rises with each change
+	salts  [MaxKeys]cipher.Block // by key: what proves salts
+	mac    [aes.BlockSize]byte   // scratch
 }
 
 // Set replaces the keys by one or two; active is the ID of the one to seal with. To rotate: every node gets both with
@@ -77,6 +79,10 @@ func (r *Ring) Set(active uint16, keys ...Key) error {
 	}
 	clear(r.keys[:])
 	r.n, r.active = copy(r.keys[:], keys), active
+	r.salts = [MaxKeys]cipher.Block{}
+	for i := range keys {
+		r.salts[i] = saltCipher(keys[i].Secret[:])
+	}
 	r.gen++
 	return nil
 }
