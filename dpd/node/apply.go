@@ -264,15 +264,12 @@ func (n *Node) useView(ctx context.Context, m control.Membership) error {
 // stranger.
 func (n *Node) tellView(ctx context.Context, m *control.Membership) error {
 	v := syncer.View{Epoch: m.View, Self: m.Self.Life}
-	addrs := syncloop.Addresses{Self: m.Self.SIP, Port: m.Self.SyncPort, Peer: map[flow.Node]netip.AddrPort{}}
+	addrs := syncloop.Addresses{Self: m.Self.SIP, Port: m.Self.SyncPort}
 	for _, p := range m.Members {
 		v.Members = append(v.Members, syncer.Member{
 			Node: p.Life, Admitted: p.State == control.Admitted || p.State == control.Degraded, Degraded: p.State == control.Degraded,
-			Draining: p.State == control.Draining,
+			Draining: p.State == control.Draining, Sync: syncAddrs(&p),
 		})
-		if a := common(m.Self.SIP, p.SIP); a.IsValid() {
-			addrs.Peer[p.Life] = netip.AddrPortFrom(a, p.SyncPort)
-		}
 	}
 	if !n.cfg.Sync.Enabled {
 		v.Members = slices.DeleteFunc(v.Members, func(p syncer.Member) bool { return p.Node != m.Self.Life })
@@ -295,14 +292,14 @@ func (n *Node) tellView(ctx context.Context, m *control.Membership) error {
 	return n.spread(ctx)
 }
 
-// common is the sync address of a peer in a family that this node has too; IPv6 first.
-func common(self, peer [2]netip.Addr) netip.Addr {
-	for f := 1; f >= 0; f-- {
-		if self[f].IsValid() && peer[f].IsValid() {
-			return peer[f]
+// syncAddrs are where a member's sync datagrams come from: its sync address of each family that it has.
+func syncAddrs(m *control.Member) (out [2]netip.AddrPort) {
+	for f, a := range m.SIP {
+		if a.IsValid() {
+			out[f] = netip.AddrPortFrom(a.Unmap(), m.SyncPort)
 		}
 	}
-	return netip.Addr{}
+	return out
 }
 
 func (n *Node) viewToSync(ctx context.Context, v *syncer.View, blocks []syncer.Block, a syncloop.Addresses) error {

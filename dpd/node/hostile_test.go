@@ -134,7 +134,7 @@ func TestHostileDatagramsChangeNothingAndGetNoReply(t *testing.T) {
 			}
 			refused := uint64(0)
 			for k, v := range now {
-				if strings.HasPrefix(k, "sync_refused_") || strings.HasPrefix(k, "sync_seal_") || slices.Contains([]string{"sync_not_member", "sync_self", "sync_not_believed", "sync_limited"}, k) {
+				if strings.HasPrefix(k, "sync_refused_") || strings.HasPrefix(k, "sync_seal_") || slices.Contains([]string{"sync_foreign_source", "sync_not_member", "sync_self", "sync_not_believed", "sync_limited"}, k) {
 					refused += v - counts[k]
 				}
 			}

@@ -1,6 +1,7 @@
 package syncer_test
 
 import (
+	"net/netip"
 	"testing"
 
 	"github.com/holdfast-lb/holdfast/dpd/internal/flow"
@@ -266,7 +267,9 @@ func TestALifeThatIsNotTheFirstIsReadyWhenItsClaimsAre(t *testing.T) {
 		t.Fatal("a first life waits for claims")
 	}
 	y.self = flow.Node{ID: 2, Inc: 11}
-	v := &syncer.View{Epoch: 3, Self: y.self, Members: []syncer.Member{{Node: y.self}, {Node: p.e[0].self, Admitted: true}}}
+	v := &syncer.View{Epoch: 3, Self: y.self, Members: []syncer.Member{
+		{Node: y.self, Sync: [2]netip.AddrPort{sip(2)}}, {Node: p.e[0].self, Admitted: true, Sync: [2]netip.AddrPort{sip(1)}},
+	}}
 	y.SetView(p.now, v)
 	p.e[0].view(3, y.self)
 	p.run(300)

@@ -66,7 +66,7 @@ func (p *peer) authentic(h *syncwire.Header, tlvs []byte, length int) {
 		y.fencedBy(&f.Fenced)
 	}
 	if f.Has(syncwire.KindHello) || f.Has(syncwire.KindHelloAck) {
-		p.greet(f, h.Salt, length)
+		p.greet(f, p.opener[syncwire.LaneControl], length)
 	}
 	if f.Has(syncwire.KindProbe) {
 		p.probed(&f.Probe, f.Sent)

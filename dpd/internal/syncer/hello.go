@@ -30,10 +30,17 @@ func (p *peer) say(echo *[16]byte, believed bool) {
 	p.flush(syncwire.LaneControl)
 }
 
-// greet handles HELLO and HELLO_ACK, which came under salt in a datagram of that length.
-func (p *peer) greet(f *syncwire.Frame, salt uint32, length int) {
-	if f.Has(syncwire.KindHello) && p.speaks(&f.Hello) && p.y.mayAnswer(length, syncwire.HelloLen, &p.acks) {
-		p.say(&f.Hello.Nonce, salt == p.theirs)
+// greet handles HELLO and HELLO_ACK, which o opened, in a datagram of that length. A salt is believed by an answer to the
+// nonce that is out and by nothing else, and until then no word under it is kept: it may be a replay.
+func (p *peer) greet(f *syncwire.Frame, o *syncseal.Opener, length int) {
+	salt := o.Link().Salt
+	if f.Has(syncwire.KindHello) && p.speaks(&f.Hello) {
+		if salt == p.theirs {
+			p.learn(&f.Hello)
+		}
+		if p.y.mayAnswer(length, syncwire.HelloLen, &p.acks) {
+			p.say(&f.Hello.Nonce, salt == p.theirs)
+		}
 	}
 	if f.Has(syncwire.KindHelloAck) && p.speaks(&f.HelloAck) {
 		h := &f.HelloAck
@@ -42,23 +49,31 @@ func (p *peer) greet(f *syncwire.Frame, salt uint32, length int) {
 			p.untold = false
 		}
 		if fresh && salt != p.theirs {
-			p.believe(salt)
+			p.believe(o)
 		}
-		if (fresh || salt == p.theirs) && h.Nonce != [16]byte{} && !p.proven && p.y.mayAnswer(length, syncwire.HelloLen, &p.acks) {
+		if salt != p.theirs {
+			return
+		}
+		p.learn(h)
+		if h.Nonce != [16]byte{} && !p.proven && p.y.mayAnswer(length, syncwire.HelloLen, &p.acks) {
 			p.say(&h.Nonce, true)
 		}
 	}
 }
 
-// speaks takes what a greeting says of its sender; false: it does not speak this major version.
+// speaks says whether the sender of a greeting speaks this major version.
 func (p *peer) speaks(h *syncwire.Hello) bool {
 	if h.MinMajor > syncwire.Major || h.MaxMajor < syncwire.Major {
 		p.y.Count[SyncForeignMajor]++
 		return false
 	}
+	return true
+}
+
+// learn takes what a greeting says of its sender.
+func (p *peer) learn(h *syncwire.Hello) {
 	p.mtu.limit(int(h.MTU))
 	p.stat.ConfigDigest = h.ConfigDigest
-	return true
 }
 
 // mayAnswer says whether a datagram of a length may be answered by one of another now: never by a longer one, nor too often.
@@ -86,23 +101,23 @@ func (y *Sync) SetConfigDigest(d uint64) {
 	}
 }
 
-// believe takes a salt whose freshness was proved. What came under it before is asked for again.
-func (p *peer) believe(salt uint32) {
+// believe takes a salt whose freshness was proved by what o opened. What came under it before is asked for again.
+func (p *peer) believe(o *syncseal.Opener) {
 	p.y.Count[SyncHello]++
-	p.theirs = salt
+	p.theirs = o.Link().Salt
 	for l := range p.opener {
-		lane := syncwire.Lane(l)
-		if lane == syncwire.LaneControl && p.other != nil && p.other.Link().Salt == salt {
-			p.opener[l] = p.other
+		if lane := syncwire.Lane(l); lane == syncwire.LaneControl {
+			p.opener[l] = o
 		} else {
-			p.opener[l] = syncseal.NewOpener(&p.y.ring, p.link(salt, lane))
+			p.opener[l] = syncseal.NewOpener(&p.y.ring, p.link(p.theirs, lane))
 		}
 		p.in[l] = inLane{}
 	}
-	p.other = nil
 	p.age = ageing{}
 	p.heard = p.y.now
+	p.wait = helloMin
 	p.probe.theirs = 0
+	p.stock.surveyed = false
 	p.y.cfg.Random(p.nonce[:]) // an echo proves one salt
 }
 
@@ -113,21 +128,28 @@ func (p *peer) link(salt uint32, lane syncwire.Lane) syncseal.Link {
 // Datagram takes a received UDP payload that came from an address; its bytes are overwritten.
 func (y *Sync) Datagram(now int64, from netip.AddrPort, b []byte) {
 	y.time(now)
+	r := y.sources[from]
+	if r == nil {
+		y.Count[SyncSource]++
+		return
+	}
 	var h syncwire.Header
 	if why := h.Read(b); why != syncwire.OK {
 		y.Count[SyncReason+SyncCounter(why)]++
 		return
 	}
-	if h.Sender == y.cfg.Self.ID {
-		y.Count[SyncSelf]++
-		return
-	}
 	p := find(y.peers, h.Sender)
 	switch {
+	case h.Sender == y.cfg.Self.ID:
+		y.Count[SyncSelf]++
+	case h.Sender != r.id:
+		y.Count[SyncSource]++
+	case h.Salt == 0:
+		y.Count[SyncNotBelieved]++
 	case p == nil && !y.knows(h.Sender):
 		y.Count[SyncNotMember]++
 	case p == nil || p.over || h.Inc != p.node.Inc:
-		y.stranger(p, &h, from, b)
+		y.stranger(r, p, &h, b)
 	case p.theirs == 0 || h.Salt != p.theirs:
 		p.unproven(&h, b)
 	default:
@@ -152,20 +174,12 @@ func (y *Sync) knows(id uint32) bool {
 // unproven looks at a datagram under a salt that is not believed: only a greeting counts.
 func (p *peer) unproven(h *syncwire.Header, b []byte) {
 	y := p.y
-	if h.Lane != syncwire.LaneControl || h.Salt == 0 {
+	if h.Lane != syncwire.LaneControl {
 		y.Count[SyncNotBelieved]++
 		return
 	}
-	if p.other == nil || p.other.Link().Salt != h.Salt {
-		if !y.opens.take(y.now) {
-			y.Count[SyncLimited]++
-			return
-		}
-		p.other = syncseal.NewOpener(&y.ring, p.link(h.Salt, h.Lane))
-	}
-	tlvs, v := p.other.Open(h, b)
-	y.Count[SyncVerdict+SyncCounter(v)]++
-	if v != syncseal.Opened {
+	o, tlvs := p.at.open(y, false, h, b)
+	if o == nil {
 		return
 	}
 	f, why := y.decoder.Decode(h, tlvs)
@@ -176,30 +190,23 @@ func (p *peer) unproven(h *syncwire.Header, b []byte) {
 	if f.Has(syncwire.KindFenced) && f.Fenced.Echo == p.nonce {
 		y.fencedBy(&f.Fenced)
 	}
-	if !f.Has(syncwire.KindHello) && !f.Has(syncwire.KindHelloAck) {
-		y.Count[SyncNotBelieved]++
-		p.hello = min(p.hello, y.now+probeTime)
-		p.wait = helloMin
-		if p.theirs != 0 {
-			p.proven = false // the peer began anew: greet it
-		}
+	if f.Has(syncwire.KindHello) || f.Has(syncwire.KindHelloAck) {
+		p.greet(f, o, len(b))
 		return
 	}
-	p.greet(f, h.Salt, len(b))
+	// Perhaps the peer began anew, perhaps this is a replay. Its answer to a HELLO tells.
+	y.Count[SyncNotBelieved]++
+	p.asked = true
+	p.hello = min(p.hello, y.now+probeTime)
 }
 
 // stranger looks at a datagram of an incarnation that is not the view's: a higher one fences the view's, a lower one is
 // told that it is over.
-func (y *Sync) stranger(p *peer, h *syncwire.Header, from netip.AddrPort, b []byte) {
+func (y *Sync) stranger(r *remote, p *peer, h *syncwire.Header, b []byte) {
 	node := flow.Node{Inc: h.Inc, ID: h.Sender}
-	if !y.opens.take(y.now) {
-		y.Count[SyncLimited]++
-		return
-	}
-	o := syncseal.NewOpener(&y.ring, syncseal.Link{Inc: h.Inc, Sender: h.Sender, Receiver: y.cfg.Self.ID, Salt: h.Salt, Lane: h.Lane})
-	tlvs, v := o.Open(h, b)
-	y.Count[SyncVerdict+SyncCounter(v)]++
-	if v != syncseal.Opened {
+	later := p != nil && h.Inc > p.node.Inc || p == nil && !y.below(node)
+	o, tlvs := r.open(y, !later, h, b)
+	if o == nil {
 		return
 	}
 	f, why := y.decoder.Decode(h, tlvs)
@@ -207,7 +214,7 @@ func (y *Sync) stranger(p *peer, h *syncwire.Header, from netip.AddrPort, b []by
 		y.Count[SyncReason+SyncCounter(why)]++
 		return
 	}
-	if p != nil && h.Inc > p.node.Inc || p == nil && !y.below(node) {
+	if later {
 		y.Count[SyncNewInc]++
 		if f.Has(syncwire.KindHello) && !y.off(NoFence) {
 			y.fence(node)
@@ -215,14 +222,14 @@ func (y *Sync) stranger(p *peer, h *syncwire.Header, from netip.AddrPort, b []by
 		return
 	}
 	y.Count[SyncOldInc]++
-	if f.Has(syncwire.KindFenced) || !y.mayAnswer(len(b), syncwire.FencedLen, &y.replies) {
+	if f.Has(syncwire.KindFenced) || !y.mayAnswer(len(b), syncwire.FencedLen, &r.replies) {
 		return
 	}
 	w := syncwire.Fenced{Inc: h.Inc, ByInc: y.replacedBy(p, node), View: y.epoch}
 	if f.Has(syncwire.KindHello) {
 		w.Echo = f.Hello.Nonce
 	}
-	y.tellFenced(node, from, &w)
+	r.sayFenced(y, node, &w)
 }
 
 // replacedBy is the incarnation that ended another one; 0: it was removed from the view.
@@ -236,18 +243,6 @@ func (y *Sync) replacedBy(p *peer, n flow.Node) uint64 {
 		}
 	}
 	return 0
-}
-
-// tellFenced answers a datagram of a fenced incarnation, under a salt of its own: there is no link.
-func (y *Sync) tellFenced(n flow.Node, to netip.AddrPort, w *syncwire.Fenced) {
-	l := newOutLane(&y.ring, syncseal.Link{Inc: y.cfg.Self.Inc, Sender: y.cfg.Self.ID, Receiver: n.ID, Salt: y.random32() | 1}, false)
-	l.begin(syncwire.LaneControl, syncwire.MinMTU, y.epoch, y.sent())
-	l.builder.Fenced(w)
-	if b := l.seal(); b != nil {
-		y.Count[SyncSent]++
-		y.Count[SyncBytes] += uint64(len(b))
-		y.out.Send(n, to, b)
-	}
 }
 
 // fencedBy is a member's word that this incarnation is over.

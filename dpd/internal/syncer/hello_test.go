@@ -9,21 +9,52 @@ import (
 	"github.com/holdfast-lb/holdfast/dpd/internal/syncwire"
 )
 
-// sealed is a datagram from one life to another, under a salt of its own.
-func sealed(t *testing.T, from, to flow.Node, lane syncwire.Lane, build func(b *syncwire.Builder)) []byte {
+// ringOf holds the first key.
+func ringOf(t *testing.T) *syncseal.Ring {
 	t.Helper()
-	var ring syncseal.Ring
+	ring := &syncseal.Ring{}
 	if err := ring.Set(1, key1); err != nil {
 		t.Fatal(err)
 	}
-	b := syncwire.NewBuilder(from.Inc, from.ID)
+	return ring
+}
+
+// sealer seals what one life says to another, under a salt of its own.
+type sealer struct {
+	t     *testing.T
+	from  flow.Node
+	lanes [syncwire.NumLanes]*syncseal.Sealer
+}
+
+func newSealer(t *testing.T, from, to flow.Node, salt uint32) *sealer {
+	s := &sealer{t: t, from: from}
+	for l := range s.lanes {
+		s.lanes[l] = syncseal.NewSealer(ringOf(t), syncseal.Link{Inc: from.Inc, Sender: from.ID, Receiver: to.ID, Salt: salt, Lane: syncwire.Lane(l)})
+	}
+	return s
+}
+
+func (s *sealer) seal(lane syncwire.Lane, build func(b *syncwire.Builder)) []byte {
+	s.t.Helper()
+	b := syncwire.NewBuilder(s.from.Inc, s.from.ID)
 	b.Reset(make([]byte, syncwire.MaxDatagram), lane, 1, 1)
 	build(b)
-	d, _, err := syncseal.NewSealer(&ring, syncseal.Link{Inc: from.Inc, Sender: from.ID, Receiver: to.ID, Salt: 0x5a17, Lane: lane}).Seal(b.Finish())
+	d, _, err := s.lanes[lane].Seal(b.Finish())
 	if err != nil {
-		t.Fatal(err)
+		s.t.Fatal(err)
 	}
 	return d
+}
+
+// saltOf is a salt that the life from may choose for the life to.
+func saltOf(t *testing.T, from, to flow.Node, n uint32) uint32 {
+	return ringOf(t).Salt(&syncseal.Ends{SenderInc: from.Inc, ReceiverInc: to.Inc, Sender: from.ID, Receiver: to.ID}, n)
+}
+
+// sealed is a datagram from one life to another, the first one under a salt of its own.
+func sealed(t *testing.T, from, to flow.Node, lane syncwire.Lane, build func(b *syncwire.Builder)) []byte {
+	t.Helper()
+	return newSealer(t, from, to, saltOf(t, from, to, 5)).seal(lane, build)
 }
 
 func hello(change func(h *syncwire.Hello)) syncwire.Hello {
@@ -83,8 +114,8 @@ func TestNothingIsAnsweredByMoreThanAskedForIt(t *testing.T) {
 			if (len(sent) == 1) != fits || len(sent) > 1 {
 				t.Fatalf("%d bytes were answered by %d datagrams", length, len(sent))
 			}
-			if fits && (len(sent[0].b) > length || sent[0].reply != from) {
-				t.Errorf("%d bytes to %v, by %d from %v", len(sent[0].b), sent[0].reply, length, from)
+			if fits && (len(sent[0].b) > length || sent[0].at != from) {
+				t.Errorf("%d bytes to %v, by %d from %v", len(sent[0].b), sent[0].at, length, from)
 			}
 			if short := p.e[1].Count[syncer.SyncTooShort] == 1; short != (!fits && name != "FENCED") {
 				t.Errorf("counted as too short: %v", short)
@@ -117,8 +148,9 @@ func TestFencedIsSaidOnlySoOften(t *testing.T) {
 	old := p.e[0].self
 	p.e[1].view(2, flow.Node{ID: 1, Inc: old.Inc + 1})
 	p.e[1].sent = nil
+	s := newSealer(t, old, p.e[1].self, saltOf(t, old, p.e[1].self, 5))
 	for range 100 {
-		p.e[1].Datagram(p.now, from, sealed(t, old, p.e[1].self, 0, controls["PROBE"].build))
+		p.e[1].Datagram(p.now, from, s.seal(0, controls["PROBE"].build))
 	}
 	if n := len(p.e[1].sent); n != 10 || p.e[1].Count[syncer.SyncReplies] != 90 {
 		t.Errorf("%d answers in one burst, %d counted as limited", n, p.e[1].Count[syncer.SyncReplies])
@@ -147,8 +179,8 @@ func TestAPeerThatDoesNotSpeakThisMajorVersionIsRefused(t *testing.T) {
 			if got := p.e[1].Count[syncer.SyncForeignMajor]; (got == 1) == c.answered {
 				t.Errorf("%s, answer %v: counted %d", c.name, ack, got)
 			}
-			if got := p.status(1).ConfigDigest == 99; got != c.answered {
-				t.Errorf("%s, answer %v: its configuration was taken: %v", c.name, ack, got)
+			if p.status(1).ConfigDigest == 99 {
+				t.Errorf("%s, answer %v: its configuration was taken, though it may be a replay", c.name, ack)
 			}
 		}
 	}

@@ -140,7 +140,7 @@ func TestLaddrUseThatIsNotTold(t *testing.T) {
 			n.view(2, p.e[0].self)
 			n.Tick(p.now)
 			for _, d := range n.take() {
-				p.e[0].Datagram(p.now, from, d.b)
+				p.e[0].Datagram(p.now, sip(2), d.b)
 			}
 			p.e[0].SetUses(p.now, one)
 		}},
@@ -326,9 +326,10 @@ func TestBadLaddrUseIsCountedAndChangesNothing(t *testing.T) {
 		stranger.SetUses(p.now, []syncer.BlockUse{{Block: 1, Holder: gone}})
 		stranger.Tick(p.now)
 		for _, d := range stranger.take() {
+			p.e[1].Datagram(p.now, sip(7), append([]byte(nil), d.b...))
 			p.e[1].Datagram(p.now, from, d.b)
 		}
-		if len(p.uses(1)) != 0 || p.e[1].Count[syncer.SyncNotMember] == 0 {
+		if len(p.uses(1)) != 0 || p.e[1].Count[syncer.SyncSource] == 0 {
 			t.Errorf("%+v", p.uses(1))
 		}
 	})

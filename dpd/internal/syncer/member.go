@@ -2,6 +2,7 @@ package syncer
 
 import (
 	"cmp"
+	"net/netip"
 	"slices"
 
 	"github.com/holdfast-lb/holdfast/dpd/internal/flow"
@@ -16,6 +17,8 @@ type Member struct {
 	Admitted bool // announces VIPs, adopts
 	Degraded bool // may be cut off: its confirmation is not waited for
 	Draining bool // was admitted and is leaving: it adopts nothing, and is no joiner
+	// Sync is where its sync datagrams come from and go to: IPv4, IPv6. A Sync hears of each node what comes from there alone.
+	Sync [2]netip.AddrPort
 }
 
 // View is who takes part, as the coordinator (or the static configuration) says.

@@ -2,7 +2,6 @@ package syncer
 
 import (
 	"encoding/binary"
-	"net/netip"
 
 	"github.com/holdfast-lb/holdfast/dpd/internal/flow"
 	"github.com/holdfast-lb/holdfast/dpd/internal/syncseal"
@@ -16,6 +15,7 @@ import (
 //	HELLO_ACK(b) ──>
 type peer struct {
 	y    *Sync
+	at   *remote
 	node flow.Node
 	over bool // a higher incarnation was heard
 	born int64
@@ -30,10 +30,10 @@ type peer struct {
 	theirs  uint32 // the salt that is believed; 0: none
 	opener  [syncwire.NumLanes]*syncseal.Opener
 	in      [syncwire.NumLanes]inLane
-	other   *syncseal.Opener // control lane of a salt that is not believed yet
 	age     ageing
 	hello   int64 // when to say HELLO again
 	wait    int64 // between HELLOs
+	asked   bool  // the peer may have begun anew: say HELLO once more, whatever is believed
 	acks    tokens
 	answers tokens
 
@@ -49,11 +49,9 @@ type peer struct {
 }
 
 func newPeer(y *Sync, n flow.Node) *peer {
-	p := &peer{y: y, node: n, born: y.now, heard: y.now, seqs: make([]uint64, y.cfg.Shards), wait: helloMin,
-		acks: tokens{rate: 100, burst: 20, level: 20_000, at: y.now}, answers: tokens{rate: 1000, burst: 200, level: 200_000, at: y.now}}
-	for p.salt == 0 {
-		p.salt = y.random32()
-	}
+	p := &peer{y: y, at: y.remote(n.ID), node: n, born: y.now, heard: y.now, seqs: make([]uint64, y.cfg.Shards), wait: helloMin,
+		acks: bucket(y.now, 100, 20), answers: bucket(y.now, 1_000, 200)}
+	p.salt = p.at.salt(y, n)
 	y.cfg.Random(p.nonce[:])
 	for l := range p.out {
 		lane := syncwire.Lane(l)
@@ -124,9 +122,7 @@ func (p *peer) add(lane syncwire.Lane, add func(*syncwire.Builder) syncwire.Outc
 	}
 }
 
-func (p *peer) flush(lane syncwire.Lane) { p.flushTo(lane, netip.AddrPort{}) }
-
-func (p *peer) flushTo(lane syncwire.Lane, reply netip.AddrPort) {
+func (p *peer) flush(lane syncwire.Lane) {
 	l := &p.out[lane]
 	if !l.open {
 		return
@@ -139,7 +135,7 @@ func (p *peer) flushTo(lane syncwire.Lane, reply netip.AddrPort) {
 	p.y.Count[SyncSent]++
 	p.y.Count[SyncBytes] += uint64(len(b))
 	p.stat.Sent++
-	p.y.out.Send(p.node, reply, b)
+	p.y.out.Send(p.node, p.y.to(p.at), b)
 }
 
 const (
@@ -154,9 +150,10 @@ func (p *peer) tick() {
 		return
 	}
 	now := p.y.now
-	if (!p.proven || p.theirs == 0 || p.untold) && now >= p.hello {
+	if (!p.proven || p.theirs == 0 || p.untold || p.asked) && now >= p.hello {
 		p.hello = now + p.wait
 		p.wait = min(p.wait*2, helloMax)
+		p.asked = false
 		p.say(nil, false)
 	}
 	if silent := now-p.heard > silence; silent != p.suspected {

@@ -12,8 +12,9 @@ import (
 
 // Outlet is where a Sync puts what it makes. Both calls happen inside calls of the Sync, on its thread.
 type Outlet interface {
-	// Send sends a UDP payload to a member; if reply is valid, there instead of to the member's sip. The bytes are lent.
-	Send(to flow.Node, reply netip.AddrPort, datagram []byte)
+	// Send sends a UDP payload to a node that is or was a member, at its address by the view; that is invalid when none is known
+	// in a family that this node has. The bytes are lent.
+	Send(to flow.Node, at netip.AddrPort, datagram []byte)
 	// Deliver hands d to a shard's ring; false when the ring is full. d is lent.
 	Deliver(shard int, d *Delivery) bool
 }
@@ -56,8 +57,9 @@ type Sync struct {
 	ticked  int64
 	peers   []*peer
 	fenced  []fenced // by node id
-	replies tokens
-	opens   tokens
+	remotes []*remote
+	sources map[netip.AddrPort]*remote // by where their datagrams come from
+	has     [2]bool                    // families of this node's own addresses
 
 	words    []Words     // by shard
 	claimed  []flow.Node // by shard: the life whose claims members have
@@ -68,7 +70,8 @@ type Sync struct {
 	frozen   int64 // since when this node waits for a sign of life after it stood still; 0: it doesn't
 	isFenced bool
 
-	d     Delivery // scratch
+	d     Delivery      // scratch
+	end   syncseal.Ends // scratch
 	Count SyncCounters
 }
 
@@ -83,7 +86,7 @@ func NewSync(now int64, cfg SyncConfig, out Outlet) (*Sync, error) {
 	return &Sync{
 		cfg: cfg, out: out, decoder: syncwire.NewDecoder(), born: now, now: now, ticked: now,
 		words: make([]Words, cfg.Shards), claimed: make([]flow.Node, cfg.Shards), owed: make([]bool, cfg.Shards),
-		replies: tokens{rate: 20, burst: 10, level: 10_000, at: now}, opens: tokens{rate: 500, burst: 100, level: 100_000, at: now},
+		sources: map[netip.AddrPort]*remote{}, has: [2]bool{true, true},
 	}, nil
 }
 
@@ -107,7 +110,11 @@ func (y *Sync) SetView(now int64, v *View) bool {
 		y.claims = v.Self.ID == y.cfg.Self.ID
 		y.cfg.Self, y.born, y.peers, y.isFenced = v.Self, y.now, nil, false
 		y.use.tell = nil // counted by the former life
+		for _, r := range y.remotes {
+			r.fences = 0
+		}
 	}
+	y.setRemotes(v)
 	old := y.peers
 	for _, p := range old {
 		// Who left the view is over, save under a static list, where silence alone removes and a HELLO brings back.

@@ -24,13 +24,13 @@ type end struct {
 }
 
 type sentDatagram struct {
-	to    flow.Node
-	reply netip.AddrPort
-	b     []byte
+	to flow.Node
+	at netip.AddrPort
+	b  []byte
 }
 
-func (e *end) Send(to flow.Node, reply netip.AddrPort, b []byte) {
-	e.sent = append(e.sent, sentDatagram{to, reply, append([]byte(nil), b...)})
+func (e *end) Send(to flow.Node, at netip.AddrPort, b []byte) {
+	e.sent = append(e.sent, sentDatagram{to, at, append([]byte(nil), b...)})
 }
 
 func (e *end) Deliver(_ int, d *syncer.Delivery) bool {
@@ -68,7 +68,7 @@ func newEnd(t *testing.T, clock *int64, self flow.Node, seed uint64, off syncer.
 func (e *end) view(epoch uint64, nodes ...flow.Node) {
 	v := &syncer.View{Epoch: epoch, Self: e.self}
 	for _, n := range append(nodes, e.self) {
-		v.Members = append(v.Members, syncer.Member{Node: n, Admitted: true})
+		v.Members = append(v.Members, syncer.Member{Node: n, Admitted: true, Sync: [2]netip.AddrPort{sip(n.ID)}})
 	}
 	e.SetView(*e.clock, v)
 }
@@ -122,7 +122,13 @@ func (p *pair) status(i int) syncer.PeerStatus {
 	return p.e[i].Status(p.now, nil)[0]
 }
 
-var from = netip.MustParseAddrPort("10.0.0.9:7946")
+// sip is a node's sync address, in all its lives.
+func sip(id uint32) netip.AddrPort {
+	return netip.AddrPortFrom(netip.AddrFrom4([4]byte{10, 0, 0, byte(id)}), 7946)
+}
+
+// from is where most datagrams of the tests come from: the first end of a pair.
+var from = sip(1)
 
 // pass carries what was sent.
 func (p *pair) pass() {
@@ -134,7 +140,7 @@ func (p *pair) pass() {
 					continue
 				}
 				again = true
-				p.e[1-i].Datagram(p.now, from, d.b)
+				p.e[1-i].Datagram(p.now, sip(p.e[i].self.ID), d.b)
 				p.e[1-i].Flush(p.now)
 			}
 		}
@@ -247,7 +253,7 @@ func TestHostileDatagramsChangeNothing(t *testing.T) {
 		}
 	}
 	// Reflected to who made it.
-	p.e[0].Datagram(p.now, from, append([]byte(nil), b...))
+	p.e[0].Datagram(p.now, sip(2), append([]byte(nil), b...))
 	if len(p.e[0].got) != 0 || p.e[0].Count[syncer.SyncSelf] != 1 {
 		t.Error("a reflected datagram was heard")
 	}
@@ -271,7 +277,7 @@ func TestASaltOfZeroIsRefusedBeforeAnyIsBelieved(t *testing.T) {
 		d := make([]byte, 67)
 		h := syncwire.Header{Inc: nodeID(2).Inc, Sender: 2, KeyID: 1, Lane: lane, Counter: 1}
 		h.Put(d)
-		e.Datagram(now, from, d)
+		e.Datagram(now, sip(2), d)
 		if n := e.Count[syncer.SyncNotBelieved]; n != uint64(lane)+1 || len(e.sent) != 0 {
 			t.Errorf("lane %d: %d counted, %d answers", lane, n, len(e.sent))
 		}

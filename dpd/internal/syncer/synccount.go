@@ -13,6 +13,7 @@ const (
 	SyncReceived     SyncCounter = iota // datagrams authentic and in order of their link
 	SyncSent                            // datagrams
 	SyncBytes                           // of datagrams sent
+	SyncSource                          // from another address than that of the node in whose name it comes
 	SyncNotMember                       // from a node that is not in the view
 	SyncSelf                            // from this very node's id
 	SyncOldInc                          // from a fenced or lower incarnation
@@ -49,7 +50,7 @@ const (
 )
 
 var syncCounterNames = [SyncReason]string{
-	"received", "sent", "sent_bytes", "not_member", "self", "old_inc", "new_inc", "not_believed", "limited", "stale", "ring_full",
+	"received", "sent", "sent_bytes", "foreign_source", "not_member", "self", "old_inc", "new_inc", "not_believed", "limited", "stale", "ring_full",
 	"view_old", "fenced", "no_key", "invalid", "gap_asked", "gap_answered", "gap_overrun", "gap_lost", "hello", "suspicions", "replies_limited",
 	"too_short", "foreign_major", "skipped", "bulk_differs",
 	"laddr_use_sent", "laddr_use_taken", "laddr_use_old", "laddr_use_unknown", "laddr_use_bad", "laddr_use_aged", "laddr_use_left_out",

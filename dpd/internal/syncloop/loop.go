@@ -48,11 +48,10 @@ type Config struct {
 	Random func() float64
 }
 
-// Addresses are where this node and its peers are reached. Immutable.
+// Addresses are where this node is reached. Immutable.
 type Addresses struct {
 	Self [2]netip.Addr // sip: IPv4, IPv6
 	Port uint16
-	Peer map[flow.Node]netip.AddrPort
 }
 
 // Loop is the sync thread's whole state.
@@ -122,7 +121,7 @@ func (l *Loop) Now() int64 { return l.wall }
 // SetSync gives the loop its machine; the loop is the machine's Outlet. For functions given to Do.
 func (l *Loop) SetSync(s *syncer.Sync) { l.sync = s }
 
-// SetAddresses replaces where peers are reached. For functions given to Do.
+// SetAddresses replaces where this node is reached. For functions given to Do.
 func (l *Loop) SetAddresses(a Addresses) { l.addrs = a }
 
 // SetRx replaces the receive queues of device dev. For functions given to Do, after the former user of a queue gave it up.

@@ -17,12 +17,9 @@ const hops = 64
 
 // Send puts a datagram into a frame and queues it; it is the machine's Outlet. Don't-fragment is set, so that a path
 // narrower than the datagram shows as loss of the large ones, which the machine's MTU search notices.
-func (l *Loop) Send(to flow.Node, reply netip.AddrPort, datagram []byte) {
-	if !reply.IsValid() {
-		reply = l.addrs.Peer[to]
-	}
-	dst := reply.Addr()
-	if !reply.IsValid() {
+func (l *Loop) Send(_ flow.Node, at netip.AddrPort, datagram []byte) {
+	dst := at.Addr()
+	if !at.IsValid() {
 		l.count[stat.SyncNoPeer]++
 		return
 	}
@@ -55,7 +52,7 @@ func (l *Loop) Send(to flow.Node, reply netip.AddrPort, datagram []byte) {
 		l.count[stat.SyncNoMemory]++
 		return
 	}
-	putDatagram(p.Data, l3, src, reply, l.addrs.Port, datagram)
+	putDatagram(p.Data, l3, src, at, l.addrs.Port, datagram)
 	l.count[stat.SyncTx]++
 	l.count[stat.SyncTxBytes] += uint64(len(datagram))
 	if hop == nil || !hop.SetLink(l.cfg.Pool, &p, l3) {

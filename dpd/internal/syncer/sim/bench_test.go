@@ -36,7 +36,7 @@ func (n *benchNode) Send(_ flow.Node, _ netip.AddrPort, b []byte) {
 	case n.keep != nil:
 		n.keep = append(n.keep, append([]byte(nil), b...))
 	case n.peer != nil:
-		n.peer.Datagram(n.now, netip.AddrPort{}, append([]byte(nil), b...))
+		n.peer.Datagram(n.now, sip(n.Self().ID), append([]byte(nil), b...))
 	}
 }
 
@@ -50,7 +50,8 @@ func newBenchPair(tb testing.TB, capacity, mtu int) (a, b *benchNode) {
 	var both [2]*benchNode
 	view := syncer.View{Epoch: 1}
 	for i := range both {
-		view.Members = append(view.Members, syncer.Member{Node: flow.Node{ID: uint32(i + 1), Inc: 1}, Admitted: true})
+		id := uint32(i + 1)
+		view.Members = append(view.Members, syncer.Member{Node: flow.Node{ID: id, Inc: 1}, Admitted: true, Sync: [2]netip.AddrPort{sip(id)}})
 	}
 	for i := range both {
 		n := &benchNode{now: epochMS}
@@ -152,7 +153,7 @@ func BenchmarkReceiveSession(b *testing.B) {
 		x.Flush(x.now)
 		b.StartTimer()
 		for _, d := range x.keep {
-			y.Datagram(y.now, netip.AddrPort{}, d)
+			y.Datagram(y.now, sip(1), d)
 		}
 		b.StopTimer()
 		if got := y.table.Len(); got != n {

@@ -123,9 +123,9 @@ func (c *coordinator) pause(n *node, ms int64) {
 		w.logf("node %d goes on, zombie %v", n.id, n.zombie)
 		n.paused = false
 		n.tick() // every thread notices the gap before anything else
-		for _, b := range n.backlog {
+		for _, d := range n.backlog {
 			if n.alive && n.life == life {
-				n.datagram(b)
+				n.datagram(d)
 			}
 		}
 		n.backlog = nil

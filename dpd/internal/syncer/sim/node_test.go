@@ -3,6 +3,7 @@ package sim
 import (
 	"encoding/binary"
 	"net/netip"
+	"slices"
 
 	"github.com/holdfast-lb/holdfast/dpd/internal/conntrack"
 	"github.com/holdfast-lb/holdfast/dpd/internal/expiry"
@@ -24,12 +25,23 @@ type node struct {
 	paused     bool // stopped by a signal: it neither runs nor knows
 	blind      bool // views do not reach it
 	zombie     bool // it went on after the view had removed it
-	backlog    [][]byte
+	backlog    []arrived
 	block      int // leased block of local addresses; 0: none
 	life       int // distinguishes ticks of former lives
 	sync       *syncer.Sync
 	shards     []*shard
 	ports      ports
+}
+
+// arrived is a datagram and the node whose address it came from.
+type arrived struct {
+	from uint32
+	b    []byte
+}
+
+// sip is a node's sync address, which stays with its id over all lives.
+func sip(id uint32) netip.AddrPort {
+	return netip.AddrPortFrom(netip.AddrFrom4([4]byte{10, 3, byte(id >> 8), byte(id)}), 7946)
 }
 
 // shard is one worker.
@@ -135,15 +147,15 @@ func (n *node) Deliver(i int, d *syncer.Delivery) bool {
 	return true
 }
 
-func (n *node) datagram(b []byte) {
+func (n *node) datagram(d arrived) {
 	if n.paused {
 		if len(n.backlog) < 500 {
-			n.backlog = append(n.backlog, b)
+			n.backlog = append(n.backlog, d)
 		}
 		return
 	}
 	before := n.w.mapped(n)
-	n.sync.Datagram(n.now(), netip.AddrPort{}, b)
+	n.sync.Datagram(n.now(), sip(d.from), d.b)
 	n.drain()
 	n.w.checkMapped(n, before)
 }
@@ -151,6 +163,10 @@ func (n *node) datagram(b []byte) {
 func (n *node) setView(v *syncer.View) {
 	if n.blind {
 		return
+	}
+	v = &syncer.View{Epoch: v.Epoch, Self: v.Self, Members: slices.Clone(v.Members)}
+	for i := range v.Members {
+		v.Members[i].Sync[0] = sip(v.Members[i].Node.ID)
 	}
 	for _, s := range n.shards {
 		s.SetView(n.now(), v)

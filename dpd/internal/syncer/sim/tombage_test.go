@@ -20,7 +20,7 @@ type bareNode struct {
 	table *conntrack.Table
 	self  flow.Node
 	mesh  *bareMesh
-	inbox [][]byte
+	inbox []arrived
 	deaf  bool // nothing reaches it
 }
 
@@ -33,7 +33,7 @@ type bareMesh struct {
 
 func (n *bareNode) Send(to flow.Node, _ netip.AddrPort, b []byte) {
 	if o := n.mesh.nodes[to.ID-1]; !o.deaf {
-		o.inbox = append(o.inbox, append([]byte(nil), b...))
+		o.inbox = append(o.inbox, arrived{n.self.ID, append([]byte(nil), b...)})
 	}
 }
 
@@ -55,7 +55,7 @@ func newBareMesh(t *testing.T, nodes, capacity int) *bareMesh {
 	for i := range nodes {
 		n := &bareNode{mesh: m, self: flow.Node{ID: uint32(i + 1), Inc: 1}}
 		m.nodes = append(m.nodes, n)
-		m.view.Members = append(m.view.Members, syncer.Member{Node: n.self, Admitted: true})
+		m.view.Members = append(m.view.Members, syncer.Member{Node: n.self, Admitted: true, Sync: [2]netip.AddrPort{sip(n.self.ID)}})
 		r := rand.New(rand.NewPCG(1, uint64(i)))
 		var err error
 		n.Sync, err = syncer.NewSync(m.now, syncer.SyncConfig{Self: n.self, Shards: 1, ShardOf: func(flow.Bucket) int { return 0 }, MTU: 1400, Random: func(b []byte) {
@@ -115,7 +115,7 @@ func (m *bareMesh) step() {
 			n.inbox = nil
 			for _, d := range in {
 				busy = true
-				n.Datagram(m.now, netip.AddrPort{}, d)
+				n.Datagram(m.now, sip(d.from), d.b)
 			}
 		}
 	}

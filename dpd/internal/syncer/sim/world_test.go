@@ -166,7 +166,7 @@ func (w *world) send(from *node, to flow.Node, b []byte) {
 			n := w.nodes[to.ID-1]
 			// A sip belongs to one incarnation; one that is paused or stopped hears nothing.
 			if n.alive && n.inc == inc {
-				n.datagram(append([]byte(nil), d...))
+				n.datagram(arrived{from.id, append([]byte(nil), d...)})
 			}
 		})
 	}

@@ -1,0 +1,191 @@
+package syncer
+
+import (
+	"net/netip"
+
+	"github.com/holdfast-lb/holdfast/dpd/internal/flow"
+	"github.com/holdfast-lb/holdfast/dpd/internal/syncseal"
+	"github.com/holdfast-lb/holdfast/dpd/internal/syncwire"
+)
+
+const (
+	maxRemotes = 4 * MaxMembers
+	// openersKept is how many salts that are not believed, of those that opened something, are remembered of a node.
+	openersKept = 8
+	// fencerKeep is for how long, in milliseconds, a salt for FENCED is not replaced.
+	fencerKeep = 10_000
+)
+
+// remote is what is kept of another node by its id, over all its lives and links: where it is, and what may be spent on
+// datagrams that claim to come from it and that no link believes. It outlives the node's place in the view, so that a node
+// that was removed can be told so.
+//
+// To try a salt for the first time costs the derivation of a key, some microseconds. Who sends from the node's address, but
+// has no cluster key, can make up salts at any rate. So each try takes a token, and salts with a proof (syncseal.Ring.Salt)
+// have tokens of their own: made-up ones have a good proof once in 4096 times, and can't use these up. Salts that opened a
+// datagram before are remembered, so replays of one take no token either.
+type remote struct {
+	id     uint32
+	at     [2]netip.AddrPort // IPv4, IPv6
+	member bool              // of the view
+	next   uint32            // number of the next salt for this node
+
+	vouched tokens // tries of salts with a proof, of the life in the view or a later one
+	former  tokens // of earlier lives: all that they are good for is an answer FENCED
+	blind   tokens // of salts without a proof
+	replies tokens // FENCED
+	known   [openersKept]*syncseal.Opener
+	turn    int // the next of known to be replaced
+
+	fencer  outLane // seals FENCED
+	fences  uint64  // the incarnation that its salt is for; 0: there is none yet
+	fenceAt int64   // since when
+}
+
+func bucket(now, rate, burst int64) tokens {
+	return tokens{rate: rate, burst: burst, level: burst * 1000, at: now}
+}
+
+func newRemote(y *Sync, id uint32) *remote {
+	return &remote{
+		id: id, next: y.random32(),
+		vouched: bucket(y.now, 2_000, 200), former: bucket(y.now, 100, 20), blind: bucket(y.now, 20, 10), replies: bucket(y.now, 20, 10),
+	}
+}
+
+func (y *Sync) remote(id uint32) *remote {
+	for _, r := range y.remotes {
+		if r.id == id {
+			return r
+		}
+	}
+	return nil
+}
+
+// setRemotes takes the addresses of a view. A node that left keeps its address until another one has it.
+func (y *Sync) setRemotes(v *View) {
+	for _, r := range y.remotes {
+		r.member = false
+	}
+	y.has = [2]bool{true, true}
+	for _, m := range v.Members {
+		if m.Node.ID == y.cfg.Self.ID {
+			y.has = [2]bool{m.Sync[0].IsValid(), m.Sync[1].IsValid()}
+			continue
+		}
+		r := y.remote(m.Node.ID)
+		if r == nil {
+			y.forgetRemote()
+			r = newRemote(y, m.Node.ID)
+			y.remotes = append(y.remotes, r)
+		}
+		r.at, r.member = m.Sync, true
+	}
+	clear(y.sources)
+	for _, member := range [...]bool{true, false} {
+		for _, r := range y.remotes {
+			for _, a := range r.at {
+				if _, taken := y.sources[a]; a.IsValid() && r.member == member && !taken {
+					y.sources[a] = r
+				}
+			}
+		}
+	}
+}
+
+// forgetRemote makes room for one more.
+func (y *Sync) forgetRemote() {
+	for i, r := range y.remotes {
+		if len(y.remotes) >= maxRemotes && !r.member {
+			y.remotes = append(y.remotes[:i], y.remotes[i+1:]...)
+			return
+		}
+	}
+}
+
+// to is where datagrams for a node go; the zero value if it has no address that this node can reach.
+func (y *Sync) to(r *remote) netip.AddrPort {
+	for f := len(r.at) - 1; f >= 0; f-- {
+		if a := r.at[f]; y.has[f] && y.sources[a] == r {
+			return a
+		}
+	}
+	return netip.AddrPort{}
+}
+
+// salt is a new salt for datagrams to a life of the node. None is used twice in this node's life.
+func (r *remote) salt(y *Sync, n flow.Node) uint32 {
+	for {
+		s := y.ring.Salt(y.ends(n), r.next)
+		if r.next++; s != 0 {
+			return s
+		}
+	}
+}
+
+// ends are this life and one of another node, in the direction to that one.
+func (y *Sync) ends(n flow.Node) *syncseal.Ends {
+	y.end = syncseal.Ends{SenderInc: y.cfg.Self.Inc, ReceiverInc: n.Inc, Sender: y.cfg.Self.ID, Receiver: n.ID}
+	return &y.end
+}
+
+// open opens a datagram whose salt no link believes; nil if it can't be opened, or must not be tried. former says that it is of
+// an earlier life than the one in the view. Nothing but a limit changes unless it was opened.
+func (r *remote) open(y *Sync, former bool, h *syncwire.Header, b []byte) (*syncseal.Opener, []byte) {
+	link := syncseal.Link{Inc: h.Inc, Sender: h.Sender, Receiver: y.cfg.Self.ID, Salt: h.Salt, Lane: h.Lane}
+	var o *syncseal.Opener
+	for _, k := range r.known {
+		if k != nil && k.Link() == link {
+			o = k
+		}
+	}
+	known := o != nil
+	if !known {
+		if !y.ring.Has(h.KeyID) {
+			y.Count[SyncVerdict+SyncCounter(syncseal.UnknownKey)]++
+			return nil, nil
+		}
+		if !r.mayTry(y, former, h) {
+			y.Count[SyncLimited]++
+			return nil, nil
+		}
+		o = syncseal.NewOpener(&y.ring, link)
+	}
+	tlvs, v := o.Open(h, b)
+	y.Count[SyncVerdict+SyncCounter(v)]++
+	if v != syncseal.Opened {
+		return nil, nil
+	}
+	if !known {
+		r.known[r.turn] = o
+		r.turn = (r.turn + 1) % openersKept
+	}
+	return o, tlvs
+}
+
+func (r *remote) mayTry(y *Sync, former bool, h *syncwire.Header) bool {
+	y.end = syncseal.Ends{SenderInc: h.Inc, ReceiverInc: y.cfg.Self.Inc, Sender: h.Sender, Receiver: y.cfg.Self.ID}
+	switch {
+	case !y.ring.Vouches(&y.end, h.Salt):
+		return r.blind.take(y.now)
+	case former:
+		return r.former.take(y.now)
+	}
+	return r.vouched.take(y.now)
+}
+
+// sayFenced tells a life of the node that it is over. There is no link with it, so that goes under a salt of its own.
+func (r *remote) sayFenced(y *Sync, n flow.Node, w *syncwire.Fenced) {
+	if r.fences == 0 || r.fences != n.Inc && y.now-r.fenceAt >= fencerKeep {
+		r.fencer = newOutLane(&y.ring, syncseal.Link{Inc: y.cfg.Self.Inc, Sender: y.cfg.Self.ID, Receiver: n.ID, Salt: r.salt(y, n)}, false)
+		r.fences, r.fenceAt = n.Inc, y.now
+	}
+	l := &r.fencer
+	l.begin(syncwire.LaneControl, syncwire.MinMTU, y.epoch, y.sent())
+	l.builder.Fenced(w)
+	if b := l.seal(); b != nil {
+		y.Count[SyncSent]++
+		y.Count[SyncBytes] += uint64(len(b))
+		y.out.Send(n, y.to(r), b)
+	}
+}
