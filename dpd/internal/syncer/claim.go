@@ -72,14 +72,18 @@ func (s *Shard) awaits(m *member, x *flow.Session) bool {
 
 func (s *Shard) place(m *member) int { return slices.Index(s.members, m) }
 
-// shows notes that member m holds a version of a record: it said ACK, or sent the record itself.
-func (s *Shard) shows(m *member, hash uint64, birth flow.Birth, term uint32, owner flow.Node) bool {
+// shows notes that member m holds a version of a record: it said ACK, or sent the record itself. closed says that it is a CLOSE, which
+// beats every claim: nobody serves the session any more, and such a member never acknowledges one.
+func (s *Shard) shows(m *member, hash uint64, birth flow.Birth, term uint32, owner flow.Node, closed bool) bool {
 	if s.claims.open == 0 {
 		return false
 	}
 	c := s.claimAt(hash)
 	bit := uint64(1) << s.place(m)
-	if c.waits&bit == 0 || c.hash != hash || c.birth != birth || term < c.term || term == c.term && owner != s.self {
+	if c.waits&bit == 0 || c.hash != hash || c.birth != birth {
+		return false
+	}
+	if !closed && (term < c.term || term == c.term && owner != s.self) {
 		return false
 	}
 	if c.waits &^= bit; c.waits == 0 {
@@ -91,7 +95,7 @@ func (s *Shard) shows(m *member, hash uint64, birth flow.Birth, term uint32, own
 // ackReceived is an ACK.
 func (s *Shard) ackReceived(m *member, msg *syncwire.Message) {
 	r := &msg.Rec
-	if s.shows(m, msg.Hash, flow.Birth(r.Birth), r.Term, flow.Node{Inc: r.OwnerInc, ID: r.OwnerID}) {
+	if s.shows(m, msg.Hash, flow.Birth(r.Birth), r.Term, flow.Node{Inc: r.OwnerInc, ID: r.OwnerID}, false) {
 		s.Count[Acked]++
 	} else {
 		s.Count[AckStray]++

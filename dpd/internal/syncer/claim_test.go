@@ -107,6 +107,12 @@ func TestAFencedNodeWaitsUntilMembersHaveWhatItClaims(t *testing.T) {
 			m.Rec.OwnerID, m.Rec.OwnerInc = 2, 10
 			b.Receive(b.now, nodeID(3), &m)
 		}, false},
+		"node 3 says that it is closed, in the same term": {func(b *bench, a *syncer.Action) {
+			m := a.Msg
+			m.Kind, m.Rec.Flags = syncwire.KindClose, uint16(flow.HardTomb)
+			m.Rec.OwnerID, m.Rec.OwnerInc = 2, 10
+			b.Receive(b.now, nodeID(3), &m)
+		}, true},
 		"node 3 took it over": {func(b *bench, a *syncer.Action) {
 			m := a.Msg
 			m.Rec.Term, m.Rec.OwnerID, m.Rec.OwnerInc = 9, 3, 10

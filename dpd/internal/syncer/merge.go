@@ -34,7 +34,7 @@ func (s *Shard) record(m *member, msg *syncwire.Message) {
 		return
 	}
 	if s.claims.open > 0 {
-		s.shows(m, s.hash(&s.in.Orig), s.in.Birth, s.in.Term, s.in.Owner)
+		s.shows(m, s.hash(&s.in.Orig), s.in.Birth, s.in.Term, s.in.Owner, s.in.Flags&flow.HardTomb != 0)
 	}
 	s.merge(m, &s.in)
 	if msg.Rec.Flags&syncwire.FlagAck != 0 {
