@@ -41,9 +41,10 @@ type rateSession struct {
 }
 
 type rateDatagram struct {
-	at int64
-	to *rateNode
-	b  []byte
+	at   int64
+	from uint32
+	to   *rateNode
+	b    []byte
 }
 
 type rateNode struct {
@@ -76,7 +77,8 @@ func newRates(t *testing.T, n, capacity int) *rates {
 	w := &rates{t: t, rng: rand.New(rand.NewPCG(1, uint64(n))), now: epochMS, life: 1_000}
 	v := syncer.View{Epoch: 1}
 	for i := range n {
-		v.Members = append(v.Members, syncer.Member{Node: flow.Node{ID: uint32(i + 1), Inc: 1}, Admitted: true})
+		id := uint32(i + 1)
+		v.Members = append(v.Members, syncer.Member{Node: flow.Node{ID: id, Inc: 1}, Admitted: true, Sync: [2]netip.AddrPort{sip(id)}})
 	}
 	for i := range n {
 		w.nodes = append(w.nodes, w.newNode(v.Members[i].Node, 1+i%2, capacity))
@@ -148,7 +150,7 @@ func (n *rateNode) Send(to flow.Node, _ netip.AddrPort, b []byte) {
 	if w.late > 0 {
 		at += w.rng.Int64N(w.late + 1)
 	}
-	w.net = append(w.net, rateDatagram{at, w.nodes[to.ID-1], append(d, b...)})
+	w.net = append(w.net, rateDatagram{at, n.self.ID, w.nodes[to.ID-1], append(d, b...)})
 }
 
 // Deliver is syncer.Outlet.
@@ -214,7 +216,7 @@ func (w *rates) step(changes float64) {
 	}
 	for _, d := range w.was {
 		if d.at <= w.now {
-			d.to.Datagram(w.now, netip.AddrPort{}, d.b)
+			d.to.Datagram(w.now, sip(d.from), d.b)
 			w.free = append(w.free, d.b)
 		}
 	}
