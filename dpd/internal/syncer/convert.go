@@ -97,6 +97,12 @@ func isOver(s *flow.Session) bool {
 	return s.Bits&(flow.RstIn|flow.RstOut) != 0 || s.Bits&acked == acked
 }
 
+// bothFins says whether both sides sent a FIN, which alone ends nothing: the last one may have to be sent again.
+func bothFins(s *flow.Session) bool {
+	const fins = flow.FinIn | flow.FinOut
+	return s.Bits&fins == fins
+}
+
 // mapped says whether a record can translate packets.
 func mapped(s *flow.Session) bool { return s.Birth != 0 && s.Flags&flow.HardTomb == 0 }
 

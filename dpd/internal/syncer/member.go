@@ -58,7 +58,7 @@ type member struct {
 // SetView takes a view; a lower epoch is refused. Records of nodes that are gone are adopted by and by.
 func (s *Shard) SetView(now int64, v *View) {
 	s.time(now)
-	if v.Epoch < s.epoch {
+	if v.Epoch < s.epoch && !s.off(AnyView) {
 		s.Count[ViewOld]++
 		return
 	}
@@ -255,7 +255,7 @@ func (s *Shard) sweepOrphans(n int) {
 	s.sweep.step(s.store, n, func(h flow.Handle) {
 		x := &s.cur
 		s.store.Load(h, x)
-		if !mapped(x) || !s.orphan(x) {
+		if !mapped(x) || !s.orphan(x) || !live(x) && s.off(AgedStayOrphans) {
 			return
 		}
 		if s.winner(x) == s.self.ID || x.Owner.ID == s.self.ID && s.served(x) {

@@ -233,6 +233,12 @@ func (s *Shard) mergeLife(m *member, h flow.Handle, x *flow.Session) {
 	bits := cur.Bits | x.Bits
 	yielded := (cur.Flags | x.Flags) & flow.ReplyOnly
 	idle := min(cur.Idle, x.Idle)
+	if c > 0 && s.off(IdleOfNewer) {
+		idle = x.Idle
+	}
+	if c > 0 && s.off(BitsOfNewer) {
+		bits = x.Bits
+	}
 	switch {
 	case c > 0:
 		if x.Flags&flow.SoftTomb != 0 && live(cur) && knowsBetter(cur, x) && !s.off(NoRefute) {

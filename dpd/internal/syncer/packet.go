@@ -79,7 +79,9 @@ func (s *Shard) revive(h flow.Handle, x *flow.Session) {
 	s.Count[Revived]++
 	s.account(x, -1)
 	x.Flags &^= flow.Tomb
-	x.Term++
+	if !s.off(ReviveInTerm) {
+		x.Term++
+	}
 	x.Owner, x.Ver = s.self, 2
 	x.Idle = 0
 	s.update(h, x)

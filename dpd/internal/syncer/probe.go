@@ -75,7 +75,7 @@ func (p *peer) probed(w *syncwire.Probe, sent uint64) {
 		if p.lossy != 0 && w.EchoSeq >= p.lossy {
 			p.lossy = 0
 		}
-		if y.frozen != 0 && r.at[w.EchoSeq%64] >= y.frozen {
+		if y.frozen != 0 && (r.at[w.EchoSeq%64] >= y.frozen || y.off(ThawByAnyEcho)) {
 			y.frozen = 0
 		}
 	}

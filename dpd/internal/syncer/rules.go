@@ -24,4 +24,11 @@ const (
 	OneClock                           // a takeover is a new birth
 	SilentLoser                        // who brings a lower birth is not told of the higher
 	NoGap                              // lost datagrams are not asked for
+	BitsOfNewer                        // sticky bits come with the newer version, what was known besides is lost
+	IdleOfNewer                        // last-seen comes with the newer version, however long ago it was
+	AgedStayOrphans                    // an orphan that aged is not adopted
+	ReviveInTerm                       // a revival does not raise the term
+	CloseUnacked                       // two FINs end a session without their acknowledgements
+	ThawByAnyEcho                      // an echo of a PROBE from before a stand-still ends it
+	AnyView                            // a view with a lower number is taken
 )

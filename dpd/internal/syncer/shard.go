@@ -259,7 +259,7 @@ func (s *Shard) Expired(now int64, h flow.Handle) Keep {
 		s.event(ActRemoved, x)
 		s.forget(h, x)
 		return 0
-	case isOver(x), s.off(HardAge):
+	case isOver(x), s.off(HardAge), s.off(CloseUnacked) && bothFins(x):
 		s.close(h, x)
 		return 0
 	}

@@ -101,7 +101,7 @@ func (y *Sync) SetKeys(active uint16, keys ...syncseal.Key) error {
 // SetView takes a view: links to nodes that are gone end, links to new ones begin. A lower epoch is refused with false.
 func (y *Sync) SetView(now int64, v *View) bool {
 	y.time(now)
-	if v.Epoch < y.epoch {
+	if v.Epoch < y.epoch && !y.off(AnyView) {
 		y.Count[SyncViewOld]++
 		return false
 	}

@@ -27,8 +27,8 @@ func (s scenario) run(seed uint64, off syncer.Rules) *world {
 	return w
 }
 
-// client opens a connection of a client with its sides at two nodes, and waits until it is established.
-func (w *world) client(i int, in, out *node) *conn {
+// dial lets a client begin a connection with its sides at two nodes.
+func (w *world) dial(i int, in, out *node) *conn {
 	w.total.opened++
 	c := &conn{w: w, id: w.total.opened, client: i, path: [2]*node{in, out}, next: [2]uint32{uint32(w.total.opened) * 100_000, 2000}, last: w.now}
 	c.orig, c.bucket = clientKey(i)
@@ -36,6 +36,12 @@ func (w *world) client(i int, in, out *node) *conn {
 	w.conns = append(w.conns, c)
 	c.syn()
 	w.after(50, c.pump)
+	return c
+}
+
+// client opens a connection of a client with its sides at two nodes, and waits until it is established.
+func (w *world) client(i int, in, out *node) *conn {
+	c := w.dial(i, in, out)
 	w.run(100)
 	for range 40 { // its packets may have to be sent again
 		if c.phase == opening {
