@@ -36,6 +36,45 @@ func TestTakeoverFromALiveOwner(t *testing.T) {
 		}
 		b.sumsHold(t)
 	})
+	t.Run("begins to count anew after each", func(t *testing.T) {
+		b, s, h := foreign(t, 0)
+		back := func(ms int64) {
+			x := b.held(s)
+			x.Owner, x.Term, x.Ver = nodeID(2), x.Term+1, 2
+			b.now += ms
+			b.hear(2, syncwire.KindSession, x)
+		}
+		for range 3 {
+			b.Packet(b.now, h, in(0))
+			b.now += 100
+		}
+		if b.held(s).Owner != nodeID(1) || b.acts(syncer.ActTakenOver) != 1 {
+			t.Fatalf("not taken over: %+v", b.held(s))
+		}
+		back(10_000)
+		for i, ms := range []int64{0, 100, 99} {
+			b.now += ms
+			if b.Packet(b.now, h, in(0)); b.held(s).Owner != nodeID(2) {
+				t.Fatalf("taken over by packet %d", i)
+			}
+		}
+		b.now++
+		if b.Packet(b.now, h, in(0)); b.held(s).Owner != nodeID(1) {
+			t.Fatal("not taken over again")
+		}
+	})
+	t.Run("is not made of what this node owns", func(t *testing.T) {
+		b := newBench(t, 0)
+		s := session(1, 2, 5, 100<<16, 1, 3, 4)
+		h := b.put(s)
+		for range 10 {
+			b.now += 100
+			b.Packet(b.now, h, in(syncwire.HintFin))
+		}
+		if x := b.held(s); x.Term != 3 || x.Ver != 4 || len(b.sends()) != 0 {
+			t.Errorf("holds %+v", x)
+		}
+	})
 	t.Run("is not made by the server's packets", func(t *testing.T) {
 		b, s, h := foreign(t, 0)
 		for ms := int64(0); ms < 5_000; ms += 10 {
@@ -120,8 +159,17 @@ func TestPacketsOnTombstones(t *testing.T) {
 			p := in(0)
 			p.Alive = c.alive
 			b.Packet(b.now, h, p)
-			if got := b.held(s).Flags&flow.Tomb == 0; got != c.lives {
+			x := b.held(s)
+			if got := x.Flags&flow.Tomb == 0; got != c.lives {
 				t.Errorf("lives: %v", got)
+			}
+			m := b.sends()
+			if !c.lives && len(m) != 0 {
+				t.Errorf("told %+v", m)
+			}
+			// In the same term the AGE would win: its owner is greater, or its version is.
+			if c.lives && (x.Owner != nodeID(1) || x.Term != 4 || x.Idle != 0 || len(m) != 1 || m[0].To != syncer.AllNodes || m[0].Msg.Kind != syncwire.KindSession) {
+				t.Errorf("revived as %+v, told %+v", x, m)
 			}
 			b.sumsHold(t)
 		})
@@ -324,9 +372,46 @@ func TestRefutation(t *testing.T) {
 			if got := x.Flags&flow.Tomb == 0 && x.Owner == nodeID(1) && x.Term == 4; got != c.want {
 				t.Errorf("refuted: %v, %+v", got, x)
 			}
+			if e := b.events(syncer.ActRefuted, syncer.ActAged); (e[0] == 1) != c.want || e[0]+e[1] != 1 {
+				t.Errorf("refuted and aged %v", e)
+			}
+			m := b.sends()
+			if told := len(m) == 1 && m[0].To == syncer.AllNodes && m[0].Msg.Kind == syncwire.KindSession && m[0].Msg.Rec.Term == 4; told != c.want {
+				t.Errorf("told %+v", m)
+			}
 			b.sumsHold(t)
 		})
 	}
+	t.Run("beats the term of the AGE and takes up what that knows", func(t *testing.T) {
+		b, s, h := foreign(t, 0)
+		s.Seq[1].Seen = true
+		if err := b.store.Update(h, &s); err != nil {
+			t.Fatal(err)
+		}
+		age := s
+		age.Idle, age.Flags, age.Term, age.Ver = 60_000, flow.SoftTomb|flow.ReplyOnly, 9, 3
+		age.Bits |= flow.FinIn
+		b.hear(3, syncwire.KindAge, age)
+		x := b.held(s)
+		if x.Term != 10 || x.Ver != 2 || x.Flags != flow.ReplyOnly || x.Bits != s.Bits|flow.FinIn || x.State != flow.TCPCloseWait {
+			t.Errorf("holds %+v", x)
+		}
+		b.sumsHold(t)
+	})
+	t.Run("not of a session that is aged here too", func(t *testing.T) {
+		b, s, h := foreign(t, flow.SoftTomb)
+		s.Seq[0].Seen = true
+		if err := b.store.Update(h, &s); err != nil {
+			t.Fatal(err)
+		}
+		b.Recount()
+		age := s
+		age.Idle, age.Ver = 60_000, s.Ver+1
+		b.hear(2, syncwire.KindAge, age)
+		if x := b.held(s); x.Flags&flow.SoftTomb == 0 || x.Owner != nodeID(2) || x.Ver != age.Ver {
+			t.Errorf("holds %+v", x)
+		}
+	})
 }
 
 func TestSyn(t *testing.T) {
@@ -372,6 +457,77 @@ func TestSyn(t *testing.T) {
 			b.sumsHold(t)
 		})
 	}
+	t.Run("where no number was seen, begins anew in a closing session and is served in an embryonic one", func(t *testing.T) {
+		for flags, want := range map[flow.Flags]syncer.SynVerdict{0: syncer.SynNew, flow.Embryonic: syncer.SynServe} {
+			b := newBench(t, 0)
+			s := session(1, 2, 5, 100<<16, 1, 3, 4)
+			s.State, s.Flags = flow.TCPCloseWait, flags
+			if got := b.Syn(b.now, b.put(s), 9_000, true); got != want {
+				t.Errorf("flags %x: verdict %d, want %d", flags, got, want)
+			}
+		}
+	})
+	t.Run("with the very number that comes next is beyond it", func(t *testing.T) {
+		for isn, want := range map[uint32]syncer.SynVerdict{last: syncer.SynNew, last - 1: syncer.SynReborn, last + 1<<31 - 1: syncer.SynNew} {
+			for _, st := range []flow.State{flow.TCPFinWait, flow.TCPTimeWait, flow.TCPClose, flow.TCPCloseWait, flow.TCPLastAck} {
+				b := newBench(t, 0)
+				s := session(1, 2, 5, 100<<16, 1, 3, 4)
+				s.State, s.Seq[flow.In].Next = st, last
+				if got := b.Syn(b.now, b.put(s), isn, true); got != want {
+					t.Errorf("state %d, number %d: verdict %d, want %d", st, isn, got, want)
+				}
+			}
+		}
+	})
+	t.Run("leaves a new birth that peers hear of if they knew the former", func(t *testing.T) {
+		for _, c := range []struct {
+			name  string
+			state flow.State
+			owner uint32
+			ver   uint32
+			flags flow.Flags
+			told  bool
+			fresh bool
+		}{
+			{"an established one", flow.TCPEstablished, 1, 4, flow.Confirmed, true, false},
+			{"a closing one, whose handshake is to be told again", flow.TCPTimeWait, 1, 4, 0, true, true},
+			{"an embryonic one that nobody knows", flow.TCPSynSent, 1, 1, flow.Embryonic, false, true},
+			{"an embryonic one of another's", flow.TCPSynSent, 2, 1, flow.Embryonic, true, true},
+		} {
+			b := newBench(t, 0)
+			s := session(1, 2, 5, 100<<16, c.owner, 3, c.ver)
+			s.State, s.Flags, s.Idle = c.state, c.flags, 7_000
+			s.Seq[flow.In] = flow.SeqHint{Next: 20_000}
+			h := b.put(s)
+			b.agree(2)
+			if got := b.Syn(b.now, h, 9_000, true); got != syncer.SynReborn {
+				t.Fatalf("%s: verdict %d", c.name, got)
+			}
+			x := b.held(s)
+			if x.Birth <= s.Birth || x.Idle != 0 || x.Flags&flow.Confirmed != 0 || x.Seq[flow.In] != (flow.SeqHint{Next: 9_001, Seen: true}) {
+				t.Errorf("%s: holds %+v", c.name, x)
+			}
+			if fresh := x.Flags&flow.Embryonic != 0; fresh != c.fresh || fresh != (x.State == flow.TCPNone) {
+				t.Errorf("%s: holds %+v", c.name, x)
+			}
+			if b.acts(syncer.ActReborn) != 1 {
+				t.Errorf("%s: no event", c.name)
+			}
+			ver := uint32(1)
+			if c.told {
+				ver = 2
+			}
+			m := b.sends()
+			if c.told != (len(m) == 1 && m[0].To == syncer.AllNodes && flow.Birth(m[0].Msg.Rec.Birth) == x.Birth) || !c.told && len(m) != 0 || x.Ver != ver {
+				t.Errorf("%s: version %d, told %+v", c.name, x.Ver, m)
+			}
+			b.sumsHold(t)
+			b.Resend(b.now, nodeID(3), 1, syncer.Ref{Birth: s.Birth, Handle: h})
+			if m := b.sends(); len(m) != 1 || flow.Birth(m[0].Msg.Rec.Birth) != x.Birth {
+				t.Errorf("%s: of the former life peers are told %+v", c.name, m)
+			}
+		}
+	})
 	t.Run("on a replica that a digest confirmed is a new birth in place", func(t *testing.T) {
 		b, s, h := foreign(t, 0)
 		b.agree(2)

@@ -1,6 +1,7 @@
 package syncer_test
 
 import (
+	"maps"
 	"testing"
 
 	"github.com/holdfast-lb/holdfast/dpd/internal/flow"
@@ -221,5 +222,204 @@ func TestAJoinerMakesDatagramsWaitForAMinuteAtMost(t *testing.T) {
 		if got := b.Miss(b.now, &k, 5); got != want {
 			t.Errorf("after %d ms: %v, want %v", ms, got, want)
 		}
+	}
+}
+
+// asks counts the questions since the last call, by whom they are for.
+func (b *bench) asks() map[uint32]int {
+	n := map[uint32]int{}
+	for _, a := range b.sends() {
+		if a.Msg.Kind == syncwire.KindQuery {
+			n[a.To]++
+		}
+	}
+	return n
+}
+
+// A datagram with a question or an answer may be lost, so whoever has not answered is asked again, as long as packets wait.
+func TestAQuestionIsAskedAgainOfWhoHasNotAnswered(t *testing.T) {
+	s := session(1, 2, 5, 100<<16, 2, 1, 2)
+	udp := s
+	udp.Orig.Meta = udp.Orig.Meta&^0xff00 | flow.ProtoUDP<<8
+	for _, c := range []struct {
+		name   string
+		key    flow.Key
+		before func(b *bench, q []syncer.Action)
+		want   map[uint32]int // in the second after the first question
+	}{
+		{"nobody answers, while a TCP packet waits", s.Orig, nil, map[uint32]int{2: 2, 3: 2}},
+		{"nobody answers, while a datagram waits", udp.Orig, nil, map[uint32]int{2: 14, 3: 14}},
+		{"one said no", s.Orig, func(b *bench, q []syncer.Action) { b.no(2, &q[0]) }, map[uint32]int{3: 2}},
+		{"all said no", s.Orig, func(b *bench, q []syncer.Action) { b.no(2, &q[0]); b.no(3, &q[1]) }, map[uint32]int{}},
+		{"one has it", s.Orig, func(b *bench, q []syncer.Action) {
+			b.Receive(b.now, nodeID(2), &syncwire.Message{Kind: syncwire.KindAnswer, ID: q[0].Msg.ID, Found: true, Rec: record(s)})
+		}, map[uint32]int{}},
+		{"it comes by itself", s.Orig, func(b *bench, _ []syncer.Action) { b.hear(2, syncwire.KindSession, s) }, map[uint32]int{}},
+		{"no to another question", s.Orig, func(b *bench, q []syncer.Action) { q[0].Msg.ID += 2; b.no(2, &q[0]) }, map[uint32]int{2: 2, 3: 2}},
+		{"no about another tuple", s.Orig, func(b *bench, q []syncer.Action) {
+			q[0].Msg.Rec.Orig = syncwire.Key(s.Reply)
+			b.no(2, &q[0])
+		}, map[uint32]int{2: 2, 3: 2}},
+		{"the view changed", s.Orig, func(b *bench, _ []syncer.Action) { b.SetView(b.now, view(2, 1, 2, 3)) }, map[uint32]int{}},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			b := newBench(t, 0)
+			b.RouteChanged(b.now) // so that a datagram asks as well
+			if got := b.Miss(b.now, &c.key, 0x10); got != syncer.MissWait {
+				t.Fatalf("verdict %d", got)
+			}
+			q := b.sends()
+			if len(q) != 2 || q[0].Seq >= q[1].Seq || q[0].Msg.ID == 0 || q[0].Msg.ID != q[1].Msg.ID {
+				t.Fatalf("asked %+v", q)
+			}
+			if c.before != nil {
+				c.before(b, q)
+				b.Done()
+			}
+			got := map[uint32]int{}
+			for range 1_000 {
+				b.now++
+				b.Tick(b.now, 0)
+				for to, n := range b.asks() {
+					got[to] += n
+				}
+			}
+			if !maps.Equal(got, c.want) {
+				t.Errorf("asked again %v, want %v", got, c.want)
+			}
+		})
+	}
+}
+
+func TestAPacketWaitsForAnAnswerSoLongAndNoLonger(t *testing.T) {
+	s := session(1, 2, 5, 100<<16, 2, 1, 2)
+	udp := s.Orig
+	udp.Meta = udp.Meta&^0xff00 | flow.ProtoUDP<<8
+	for k, wait := range map[flow.Key]int64{s.Orig: 20, udp: 100} {
+		b := newBench(t, 0)
+		b.RouteChanged(b.now)
+		b.Miss(b.now, &k, 0x10)
+		b.Done()
+		if b.Miss(b.now+wait-1, &k, 0x10); len(b.asks()) != 0 {
+			t.Errorf("asked anew before %d ms", wait)
+		}
+		if b.Miss(b.now+wait, &k, 0x10); len(b.asks()) != 2 {
+			t.Errorf("not asked anew after %d ms", wait)
+		}
+	}
+}
+
+// Whoever waits is woken once, by either tuple, and by nothing that can't translate.
+func TestWhatWakesWaitingPackets(t *testing.T) {
+	s := session(1, 2, 5, 100<<16, 2, 1, 2)
+	for _, c := range []struct {
+		name  string
+		key   flow.Key
+		flags flow.Flags
+		want  int
+	}{
+		{"a session that its original tuple found", s.Orig, 0, 1},
+		{"a session that its reply tuple found", s.Reply, 0, 1},
+		{"an aged one", s.Orig, flow.SoftTomb, 1},
+		{"not a closed one", s.Orig, flow.HardTomb, 0},
+		{"not another one", session(2, 2, 6, 0, 0, 0, 0).Orig, 0, 0},
+	} {
+		for ms, late := range map[int64]bool{10: false, 2_000: true} {
+			b := newBench(t, 0)
+			b.Miss(b.now, &c.key, 0x10)
+			b.now += ms
+			x := s
+			x.Flags = c.flags
+			b.hear(2, syncwire.KindSession, x)
+			want := c.want
+			if late {
+				want = 0
+			}
+			if got := b.acts(syncer.ActInstalled); got != want {
+				t.Errorf("%s, after %d ms: woken %d times, want %d", c.name, ms, got, want)
+			}
+			x.Ver++
+			if b.hear(3, syncwire.KindSession, x); b.acts(syncer.ActInstalled) > 1 {
+				t.Errorf("%s: woken twice", c.name)
+			}
+		}
+	}
+}
+
+// The word that nobody has it names the tuple, and a question that not all were asked is over with the last answer.
+func TestTheWordThatNobodyHasIt(t *testing.T) {
+	s := session(1, 2, 5, 100<<16, 2, 1, 2)
+	for _, suspect := range []bool{false, true} {
+		b := newBench(t, 0)
+		b.Suspect(b.now, nodeID(3), suspect)
+		b.Miss(b.now, &s.Orig, 0x10)
+		q := b.sends()
+		for i := range q {
+			b.no(q[i].To, &q[i])
+			b.no(q[i].To, &q[i])
+		}
+		n := 0
+		for _, a := range b.Actions() {
+			if a.Kind == syncer.ActMissed {
+				n++
+				if flow.Key(a.Msg.Rec.Orig) != s.Orig || a.Msg.Rec.Bucket != 0x10 {
+					t.Errorf("suspected %v: the word is about %+v", suspect, a.Msg.Rec)
+				}
+			}
+		}
+		if n != 1 {
+			t.Errorf("suspected %v: %d words", suspect, n)
+		}
+		b.Done()
+		if b.Miss(b.now, &s.Orig, 0x10); (len(b.asks()) == 0) == suspect {
+			t.Errorf("suspected %v: asked anew: %v", suspect, suspect)
+		}
+	}
+}
+
+func TestADatagramAsksFirstWhileWhatIsMissingMayComeYet(t *testing.T) {
+	k := session(1, 2, 5, 0, 0, 0, 0).Orig
+	k.Meta = k.Meta&^0xff00 | flow.ProtoUDP<<8
+	quiet := func(b *bench) { b.now += 20_000; b.Tick(b.now, 1000); b.calmView(); b.Done() }
+	for _, c := range []struct {
+		name string
+		do   func(b *bench)
+		want syncer.MissVerdict
+	}{
+		{"nothing is going on", quiet, syncer.MissSchedule},
+		{"a bulk is sent", func(b *bench) { quiet(b); b.StartBulk(b.now, nodeID(2)) }, syncer.MissWait},
+		{"a bulk was sent, and digests agree", func(b *bench) {
+			b.StartBulk(b.now, nodeID(2))
+			quiet(b)
+		}, syncer.MissSchedule},
+		{"a member is joining", func(b *bench) {
+			v := view(2, 1, 2, 3)
+			v.Members[2].Admitted = false
+			b.SetView(b.now, v)
+			quiet(b)
+		}, syncer.MissWait},
+		{"a member is leaving", func(b *bench) {
+			v := view(2, 1, 2, 3)
+			v.Members[2].Admitted, v.Members[2].Draining = false, true
+			b.SetView(b.now, v)
+			quiet(b)
+		}, syncer.MissSchedule},
+		{"ten seconds after a change of routes but a millisecond", func(b *bench) { quiet(b); b.RouteChanged(b.now); b.now += 9_999 }, syncer.MissWait},
+		{"ten seconds after a change of routes", func(b *bench) { quiet(b); b.RouteChanged(b.now); b.now += 10_000 }, syncer.MissSchedule},
+		{"a member came back as another life", func(b *bench) { quiet(b); b.Fenced(b.now, flow.Node{ID: 3, Inc: 11}) }, syncer.MissWait},
+		{"a member is heard again", func(b *bench) {
+			quiet(b)
+			b.Suspect(b.now, nodeID(3), true)
+			b.calmView()
+			b.Suspect(b.now, nodeID(3), false)
+		}, syncer.MissWait},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			b := newBench(t, 0)
+			c.do(b)
+			if got := b.Miss(b.now, &k, 0x10); got != c.want {
+				t.Errorf("verdict %d, want %d", got, c.want)
+			}
+		})
 	}
 }

@@ -104,6 +104,12 @@ func (b *bench) sends() (list []syncer.Action) {
 	return list
 }
 
+// tombs is how many ended sessions wait for their collection.
+func (b *bench) tombs() int {
+	closed, aged := b.Tombs()
+	return closed + aged
+}
+
 // acts counts actions of a kind, without taking them.
 func (b *bench) acts(k syncer.ActionKind) (n int) {
 	for _, a := range b.Actions() {
@@ -460,15 +466,88 @@ func TestExpired(t *testing.T) {
 		}
 		b.sumsHold(t)
 	})
-	t.Run("an owner closes what both sides ended", func(t *testing.T) {
-		for _, bits := range []flow.Bits{flow.RstIn, flow.FinIn | flow.FinOut | flow.FinAckedIn | flow.FinAckedOut} {
+	t.Run("an owner closes what was reset, or ended and acknowledged by both sides, and ages the rest", func(t *testing.T) {
+		const fins, acked = flow.FinIn | flow.FinOut, flow.FinAckedIn | flow.FinAckedOut
+		for bits, want := range map[flow.Bits]syncwire.Kind{
+			flow.RstIn: syncwire.KindClose, flow.RstOut: syncwire.KindClose, fins | flow.RstIn: syncwire.KindClose,
+			fins | acked: syncwire.KindClose,
+			0:            syncwire.KindAge, flow.FinIn: syncwire.KindAge, flow.FinOut: syncwire.KindAge, fins: syncwire.KindAge,
+			fins | flow.FinAckedIn: syncwire.KindAge, fins | flow.FinAckedOut: syncwire.KindAge, flow.FinIn | flow.FinAckedIn: syncwire.KindAge,
+		} {
 			b := newBench(t, 0)
 			s := session(1, 2, 5, 100<<16, 1, 1, 2)
-			s.Bits = bits
+			s.Bits |= bits
 			h, _ := b.store.Insert(&s)
 			b.Expired(b.now, h)
-			if m := b.sends(); len(m) != 1 || m[0].Msg.Kind != syncwire.KindClose {
+			if m := b.sends(); len(m) != 1 || m[0].Msg.Kind != want {
 				t.Errorf("bits %x: sent %v", bits, m)
+			}
+		}
+	})
+	t.Run("what ended goes in a version of its own, and is seen", func(t *testing.T) {
+		for bits, event := range map[flow.Bits]syncer.ActionKind{0: syncer.ActAged, flow.RstIn: syncer.ActClosed} {
+			b := newBench(t, 0)
+			s := session(1, 2, 5, 100<<16, 1, 3, 4)
+			s.Bits |= bits
+			h := b.put(s)
+			b.Expired(b.now, h)
+			if b.acts(event) != 1 || b.tombs() != 1 {
+				t.Errorf("bits %x: %d events, %d tombstones", bits, b.acts(event), b.tombs())
+			}
+			if m := b.sends(); len(m) != 1 || m[0].Msg.Rec.Ver != 5 || m[0].Msg.Rec.Term != 3 {
+				t.Errorf("bits %x: told %+v", bits, m)
+			}
+		}
+	})
+	t.Run("what is no record, or a tombstone, is left alone", func(t *testing.T) {
+		b := newBench(t, 0)
+		s := session(1, 2, 5, 100<<16, 1, 3, 4)
+		s.Flags = flow.SoftTomb
+		h := b.put(s)
+		if b.Expired(b.now, h) == 0 || len(b.sends()) != 0 || b.held(s).Ver != 4 {
+			t.Errorf("holds %+v", b.held(s))
+		}
+		if b.Expired(b.now, h+1) != 0 || len(b.sends()) != 0 {
+			t.Error("a record that is gone expired")
+		}
+	})
+	t.Run("an orphan is adopted by its winner alone", func(t *testing.T) {
+		n := 0
+		for i := range 20 {
+			both := 0
+			for _, id := range []uint32{1, 3} {
+				b := newBenchOf(t, id, 0)
+				s := session(i, 2, 5, 100<<16, 2, 3, 4)
+				v := view(2, 1, 3)
+				v.Self = nodeID(id)
+				b.SetView(b.now, v)
+				b.Tick(b.now, 1000) // looked for orphans before this one came
+				h := b.put(s)
+				if b.Expired(b.now, h) == 0 {
+					t.Error("gone")
+				}
+				if x := b.held(s); x.Owner == nodeID(id) && x.Term == 4 {
+					both++
+					n += int(id & 1 &^ (id >> 1)) // node 1
+				}
+				b.sumsHold(t)
+			}
+			if both != 1 {
+				t.Errorf("session %d was adopted %d times", i, both)
+			}
+		}
+		if n < 3 || n > 17 {
+			t.Errorf("node 1 of two adopted %d of 20", n)
+		}
+	})
+	t.Run("an embryonic copy of another's goes without a word", func(t *testing.T) {
+		for block, freed := range map[byte]int{1: 1, 2: 0} {
+			b := newBench(t, 0)
+			s := session(1, block, 5, 100<<16, 2, 1, 1)
+			s.Flags = flow.Embryonic
+			h := b.put(s)
+			if b.Expired(b.now, h) != 0 || b.held(s).Birth != 0 || len(b.sends()) != 0 || len(b.ports.freed) != freed {
+				t.Errorf("block %d: holds %+v, freed %v", block, b.held(s), b.ports.freed)
 			}
 		}
 	})
@@ -504,4 +583,94 @@ func TestExpired(t *testing.T) {
 			t.Errorf("sent %v", m)
 		}
 	})
+}
+
+func TestOnlyTheOwnerOfALivingSessionTellsItsProgress(t *testing.T) {
+	for _, c := range []struct {
+		name  string
+		owner uint32
+		flags flow.Flags
+		want  bool
+	}{
+		{"an own one", 1, 0, true},
+		{"an own embryonic one, which is none from now on", 1, flow.Embryonic, true},
+		{"another's", 2, 0, false},
+		{"an aged one", 1, flow.SoftTomb, false},
+	} {
+		for _, call := range []func(*bench, flow.Handle){
+			func(b *bench, h flow.Handle) { b.Established(b.now, h) }, func(b *bench, h flow.Handle) { b.Changed(b.now, h) },
+		} {
+			b := newBench(t, 0)
+			s := session(1, 2, 5, 100<<16, c.owner, 3, 4)
+			s.Flags = c.flags
+			h := b.put(s)
+			call(b, h)
+			call(b, h+1) // no record
+			want := s.Ver
+			if c.want {
+				want++
+			}
+			x := b.held(s)
+			if x.Ver != want || x.Flags&flow.Embryonic != 0 {
+				t.Errorf("%s: holds %+v", c.name, x)
+			}
+			if m := b.sends(); c.want != (len(m) == 1 && m[0].To == syncer.AllNodes && m[0].Msg.Rec.Ver == want) || !c.want && len(m) != 0 {
+				t.Errorf("%s: told %+v", c.name, m)
+			}
+			b.sumsHold(t)
+		}
+	}
+}
+
+// CLOSE is final, so it may come from anyone; from one that is not the owner it goes in a term of its own.
+func TestDeleteClosesWhoeverOwnsIt(t *testing.T) {
+	for _, c := range []struct {
+		name      string
+		owner     uint32
+		flags     flow.Flags
+		term, ver uint32 // after
+	}{
+		{"an own one", 1, 0, 3, 5},
+		{"another's", 2, 0, 4, 2},
+		{"an aged one", 1, flow.SoftTomb, 3, 5},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			b := newBench(t, 0)
+			s := session(1, 2, 5, 100<<16, c.owner, 3, 4)
+			s.Flags = c.flags
+			h := b.put(s)
+			b.Delete(b.now, h)
+			b.Delete(b.now, h) // no record
+			if n := b.acts(syncer.ActClosed); n != 1 || b.held(s).Birth != 0 || !b.HasEnded(s) {
+				t.Errorf("%d events, holds %+v", n, b.held(s))
+			}
+			m := b.sends()
+			if len(m) != 1 || m[0].Msg.Kind != syncwire.KindClose || m[0].To != syncer.AllNodes {
+				t.Fatalf("told %+v", m)
+			}
+			if r := &m[0].Msg.Rec; r.OwnerID != 1 || r.Term != c.term || r.Ver != c.ver {
+				t.Errorf("told %+v", r)
+			}
+			b.sumsHold(t)
+		})
+	}
+}
+
+// What is lost for good is made up for by digests: nothing that was sent until now counts as confirmed.
+func TestAResendOfWhatNobodyRemembersMakesNothingConfirmed(t *testing.T) {
+	b := newBench(t, 0)
+	s := session(1, 2, 5, 100<<16, 1, 1, 2)
+	h := b.put(s)
+	b.Delete(b.now, h)
+	seq := b.sends()[0].Seq
+	b.Confirmed(nodeID(2), seq)
+	b.Confirmed(nodeID(3), seq)
+	b.Resend(b.now, nodeID(3), seq, syncer.Ref{Birth: 7, Handle: 99})
+	if !b.after(20_000, s) {
+		t.Error("a tombstone was collected as if all had it")
+	}
+	b.Resend(b.now, nodeID(9), seq, syncer.Ref{Birth: s.Birth, Handle: h})
+	if m := b.sends(); len(m) != 0 {
+		t.Errorf("a stranger was sent %+v", m)
+	}
 }
