@@ -9,21 +9,20 @@ import (
 	"github.com/holdfast-lb/holdfast/dpd/internal/syncwire"
 )
 
-// factRows are the facts that a HINT may tell of a direction, and what of the owner's record shows each.
+// factRows are the facts that a packet of a direction may show, and what of the owner's record shows each.
 var factRows = []struct {
-	name  string
-	fact  syncwire.HintFlags
-	dir   flow.Direction // of the packet
-	bits  flow.Bits      // that show it
-	about flow.Direction // that the HINT is about
+	name string
+	fact syncwire.HintFlags
+	dir  flow.Direction
+	bits flow.Bits // that show it
 }{
-	{"a SYN-ACK", syncwire.HintSynAck, flow.Out, flow.SynOut, flow.Out},
-	{"the client's FIN", syncwire.HintFin, flow.In, flow.FinIn, flow.In},
-	{"the server's FIN", syncwire.HintFin, flow.Out, flow.FinOut, flow.Out},
-	{"the acknowledgement of the client's FIN", syncwire.HintFinAcked, flow.Out, flow.FinAckedIn, flow.In},
-	{"the acknowledgement of the server's FIN", syncwire.HintFinAcked, flow.In, flow.FinAckedOut, flow.Out},
-	{"the client's RST", syncwire.HintRst, flow.In, flow.RstIn, flow.In},
-	{"the server's RST", syncwire.HintRst, flow.Out, flow.RstOut, flow.Out},
+	{"a SYN-ACK", syncwire.HintSynAck, flow.Out, flow.SynOut},
+	{"the client's FIN", syncwire.HintFin, flow.In, flow.FinIn},
+	{"the server's FIN", syncwire.HintFin, flow.Out, flow.FinOut},
+	{"the acknowledgement of the client's FIN", syncwire.HintFinAcked, flow.Out, flow.FinAckedIn},
+	{"the acknowledgement of the server's FIN", syncwire.HintFinAcked, flow.In, flow.FinAckedOut},
+	{"the client's RST", syncwire.HintRst, flow.In, flow.RstIn},
+	{"the server's RST", syncwire.HintRst, flow.Out, flow.RstOut},
 }
 
 const allBits = flow.FinIn | flow.FinOut | flow.FinAckedIn | flow.FinAckedOut | flow.RstIn | flow.RstOut | flow.SynOut
@@ -39,7 +38,7 @@ func TestAFactIsToldUntilTheOwnersRecordShowsIt(t *testing.T) {
 				h := b.put(s)
 				b.Packet(b.now, h, syncer.Packet{Dir: c.dir, Hint: c.fact, Seq: 700})
 				m := b.sends()
-				if len(m) != 1 || m[0].To != 2 || flow.Direction(m[0].Msg.Dir) != c.about || m[0].Msg.Hint&^syncwire.HintActive != c.fact {
+				if len(m) != 1 || m[0].To != 2 || flow.Direction(m[0].Msg.Dir) != c.dir || m[0].Msg.Hint&^syncwire.HintActive != c.fact {
 					t.Fatalf("told %+v", m)
 				}
 				s.Ver++
@@ -159,7 +158,7 @@ func TestTheOwnerTakesUpEachFact(t *testing.T) {
 			s := session(1, 2, 5, 100<<16, 1, 3, 4)
 			s.Bits, s.Idle = flow.SynIn, 9_000
 			b.put(s)
-			hint(b, &s, c.about, c.fact, 2_000)
+			hint(b, &s, c.dir, c.fact, 2_000)
 			if x := b.held(s); x.Bits != flow.SynIn|c.bits || x.Idle != 2_000 {
 				t.Errorf("holds bits %x, idle %d", x.Bits, x.Idle)
 			}
@@ -201,8 +200,12 @@ func TestTheOwnerTakesUpEachFact(t *testing.T) {
 			if (x.State == flow.TCPEstablished) != c.estab || x.Ver != c.finish || c.estab && (x.Flags&flow.Embryonic != 0 || x.Timeout != 0) {
 				t.Errorf("%+v: holds %+v", c, x)
 			}
-			if got := len(b.sends()) == 1; got != c.told {
-				t.Errorf("%+v: told %v", c, got)
+			m := b.sends()
+			if told := len(m) == 1 && m[0].To == syncer.AllNodes; told != c.told || len(m) > 1 {
+				t.Errorf("%+v: told %+v", c, m)
+			}
+			if c.fact == syncwire.HintSynAck && (len(m) != 1 || m[0].To != 2 || m[0].Msg.Kind != syncwire.KindSession) {
+				t.Errorf("%+v: answered %+v", c, m)
 			}
 			b.sumsHold(t)
 		}

@@ -10,8 +10,8 @@ import (
 	"github.com/holdfast-lb/holdfast/dpd/internal/syncwire"
 )
 
-// saltOf is the salt that a datagram was sealed under.
-func saltOf(b []byte) uint32 { return binary.LittleEndian.Uint32(b[12:]) }
+// saltIn is the salt that a datagram was sealed under.
+func saltIn(b []byte) uint32 { return binary.LittleEndian.Uint32(b[12:]) }
 
 // salt is what one end of a pair seals with.
 func (p *pair) salt(i int) (salt uint32) {
@@ -19,7 +19,7 @@ func (p *pair) salt(i int) (salt uint32) {
 	keep := p.lose
 	p.lose = func(from int, b []byte) bool {
 		if from == i {
-			salt = saltOf(b)
+			salt = saltIn(b)
 		}
 		return keep != nil && keep(from, b)
 	}
@@ -234,7 +234,7 @@ func TestOnlyTheEchoOfALaterPROBEEndsAStandStill(t *testing.T) {
 	}
 	received := p.e[0].Count[syncer.SyncReceived]
 	for _, b := range held {
-		p.e[0].Datagram(p.now, from, b)
+		p.e[0].Datagram(p.now, sip(2), b)
 		p.e[0].Flush(p.now)
 	}
 	if n := p.e[0].Count[syncer.SyncReceived] - received; int(n) != len(held) {

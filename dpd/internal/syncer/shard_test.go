@@ -598,7 +598,7 @@ func TestOnlyTheOwnerOfALivingSessionTellsItsProgress(t *testing.T) {
 		{"an aged one", 1, flow.SoftTomb, false},
 	} {
 		for _, call := range []func(*bench, flow.Handle){
-			func(b *bench, h flow.Handle) { b.Established(b.now, h) }, func(b *bench, h flow.Handle) { b.Changed(b.now, h) },
+			func(b *bench, h flow.Handle) { b.Established(b.now, h) }, func(b *bench, h flow.Handle) { b.Ending(b.now, h) },
 		} {
 			b := newBench(t, 0)
 			s := session(1, 2, 5, 100<<16, c.owner, 3, 4)

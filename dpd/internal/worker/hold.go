@@ -7,7 +7,8 @@ import (
 
 // Bounds of the packets that wait for the answer to a QUERY.
 const (
-	holdMax = 64 // packets of one worker
+	// HoldMax is how many packets of one worker wait at a time.
+	HoldMax = 64
 	holdMS  = 20 // milliseconds for TCP, whose sender repeats
 	// A datagram waits longer: without an answer it is scheduled as new, and if its session only was slow to come its flow moves.
 	holdDatagramMS = 100
@@ -15,27 +16,31 @@ const (
 
 // hold keeps packets of unknown sessions while the peers are asked. It owns them.
 type hold struct {
-	pkt [holdMax]port.Packet
-	key [holdMax]flow.Key
-	due [holdMax]uint32 // tick at which the wait ends
+	pkt [HoldMax]port.Packet
+	key [HoldMax]flow.Key
+	due [HoldMax]uint32 // tick at which the wait ends
 	n   int
 }
 
 // add takes the packet over, or reports false when there is no room and the caller still owns it.
 func (h *hold) add(p port.Packet, k *flow.Key, now uint32) bool {
-	if h.n == holdMax {
+	if h.n == HoldMax {
 		return false
 	}
-	wait := uint32(holdMS)
-	if k.Proto() != flow.ProtoTCP {
-		wait = holdDatagramMS
-	}
-	h.pkt[h.n], h.key[h.n], h.due[h.n] = p, *k, now+wait
+	h.pkt[h.n], h.key[h.n], h.due[h.n] = p, *k, now+HoldFor(k)
 	h.n++
 	return true
 }
 
-// release moves every packet of k into out, in order of arrival. out must have room for holdMax packets.
+// HoldFor is how long, in milliseconds, a packet of k waits.
+func HoldFor(k *flow.Key) uint32 {
+	if k.Proto() != flow.ProtoTCP {
+		return holdDatagramMS
+	}
+	return holdMS
+}
+
+// release moves every packet of k into out, in order of arrival. out must have room for HoldMax packets.
 func (h *hold) release(k *flow.Key, out *port.Batch) {
 	h.split(out, func(i int) bool { return h.key[i] == *k })
 }

@@ -53,12 +53,12 @@ func TestExpireTakesOnlyWhatIsDueAlsoAcrossTheWrapOfTheTick(t *testing.T) {
 func TestAFullHoldRefusesAndTheCallerKeepsThePacket(t *testing.T) {
 	var h hold
 	var k flow.Key
-	for range holdMax {
+	for range HoldMax {
 		if !h.add(port.Packet{}, &k, 0) {
 			t.Fatal("refused while there was room")
 		}
 	}
-	if h.add(port.Packet{}, &k, 0) || h.n != holdMax {
+	if h.add(port.Packet{}, &k, 0) || h.n != HoldMax {
 		t.Errorf("took packet %d", h.n)
 	}
 }

@@ -38,7 +38,7 @@ type mapped struct {
 // mapped lists the sides of established connections whose packets pass through n and are translated there.
 func (w *world) mapped(n *node) (list []mapped) {
 	for _, c := range w.conns {
-		if c.phase != established || c.idle {
+		if c.phase != established || c.idle || w.now-c.last >= int64(w.opt.est)*1000 {
 			continue
 		}
 		for d := range c.path {
@@ -97,16 +97,9 @@ func (w *world) drainAll() {
 		n.each(func(x *flow.Session) {
 			w.violate("I6 node %d still has %s %s", n.id, short(x.Orig, x.Reply), version(x.Birth, x.Term, x.Owner, x.Ver, x.Flags))
 		})
-		for i := range w.opt.clients {
-			_, b := clientKey(i)
-			for _, s := range servers {
-				for _, proto := range [...]uint8{flow.ProtoTCP, flow.ProtoUDP} {
-					for k := range portsPerBucket {
-						if key := portKey(proto, s, n.block, k, b); n.ports.taken[key] {
-							w.violate("I6 node %d: port %v is still taken", n.id, key)
-						}
-					}
-				}
+		for _, s := range n.shards {
+			if taken := s.ports.Stats().InUse - s.marked; taken != 0 {
+				w.violate("I6 node %d: %d ports of worker %d are still taken", n.id, taken, s.i)
 			}
 		}
 	}
@@ -169,6 +162,25 @@ func (w *world) checkCalm() {
 		if !c.idle && !c.manual && c.waits != 0 && w.now-c.waits > 3_000 {
 			w.violate("I3 served conn %d: nothing came through for %d ms", c.id, w.now-c.waits)
 			return
+		}
+	}
+}
+
+// checkMended is what must be over long after the last trouble: links are whole, nobody is suspected, nothing is repaired.
+func (w *world) checkMended() {
+	for _, n := range w.living() {
+		for _, p := range n.sync.Status(n.now(), nil) {
+			if !p.Linked || p.Suspected || p.Desync {
+				w.violate("I8 node %d to node %d: linked %v, suspected %v, desync %v", n.id, p.Node.ID, p.Linked, p.Suspected, p.Desync)
+			}
+			for _, s := range n.shards {
+				if s.Repairing(p.Node) {
+					w.violate("I8 node %d: worker %d still repairs what node %d has", n.id, s.i, p.Node.ID)
+				}
+			}
+		}
+		if f := n.sync.Frozen(); f {
+			w.violate("I8 node %d is still frozen", n.id)
 		}
 	}
 }

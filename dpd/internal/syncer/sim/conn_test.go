@@ -112,7 +112,14 @@ func (c *conn) emit(dir flow.Direction, flags uint8, payload uint32) {
 	if dir == flow.Out {
 		p.key = c.reply
 	}
-	c.w.after(1, func() {
+	ms := int64(1)
+	if c.w.chance(c.w.opt.rough) {
+		ms += c.w.rng.Int64N(40)
+	}
+	if c.w.chance(c.w.opt.rough) {
+		return
+	}
+	c.w.after(ms, func() {
 		if n.alive && c.phase != over {
 			n.packet(p)
 		}
@@ -122,7 +129,7 @@ func (c *conn) emit(dir flow.Direction, flags uint8, payload uint32) {
 // arrive is a translated packet at its end.
 func (c *conn) arrive(p packet, d flow.Direction, out flow.Key) {
 	w := c.w
-	if c.phase == over {
+	if c.phase == over || w.chance(w.opt.rough) {
 		return
 	}
 	if d != p.dir {

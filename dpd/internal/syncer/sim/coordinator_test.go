@@ -10,6 +10,7 @@ const blocks = 40
 // coordinator is the membership service: views, leases, bulk, admission.
 type coordinator struct {
 	w       *world
+	keys    int // which set of keys is in force
 	epoch   uint64
 	inc     uint64
 	members []syncer.Member
@@ -174,6 +175,7 @@ func (c *coordinator) renew(n *node) {
 		if err := s.table.SetSelf(n.node()); err != nil {
 			panic(err)
 		}
+		s.setBlock()
 	}
 	if i := c.index(n.id); i >= 0 {
 		c.members[i] = syncer.Member{Node: n.node()}

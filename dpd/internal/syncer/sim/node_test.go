@@ -8,8 +8,8 @@ import (
 	"github.com/holdfast-lb/holdfast/dpd/internal/conntrack"
 	"github.com/holdfast-lb/holdfast/dpd/internal/expiry"
 	"github.com/holdfast-lb/holdfast/dpd/internal/flow"
+	"github.com/holdfast-lb/holdfast/dpd/internal/localport"
 	"github.com/holdfast-lb/holdfast/dpd/internal/syncer"
-	"github.com/holdfast-lb/holdfast/dpd/internal/syncseal"
 	"github.com/holdfast-lb/holdfast/dpd/internal/syncwire"
 )
 
@@ -30,7 +30,8 @@ type node struct {
 	life       int // distinguishes ticks of former lives
 	sync       *syncer.Sync
 	shards     []*shard
-	ports      ports
+	stuck      bool // the sync thread stands still
+	keys       int  // which of the coordinator's sets of keys is in force
 }
 
 // arrived is a datagram and the node whose address it came from.
@@ -50,7 +51,12 @@ type shard struct {
 	n       *node
 	i       int
 	table   *conntrack.Table
+	ports   *localport.Pool
+	marked  int // ports that are in use from the start, so that the rest are used again soon
 	inbox   []syncer.Delivery
+	outbox  []syncer.Action
+	owed    []syncer.Action // ends of bulks that wait for room
+	stuck   bool            // the worker stands still
 	waiting []waiting
 }
 
@@ -68,9 +74,8 @@ func (n *node) shardOf(b flow.Bucket) int { return int(b) % n.shardCount }
 func (n *node) start(inc uint64, block int) {
 	w := n.w
 	n.inc, n.alive, n.admitted, n.block = inc, true, false, block
-	n.paused, n.zombie, n.backlog = false, false, nil
+	n.paused, n.zombie, n.stuck, n.backlog = false, false, false, nil
 	n.life++
-	n.ports = ports{n: n, taken: map[flow.Key]bool{}, freed: map[flow.Key]int64{}}
 	n.shards = nil
 	var err error
 	n.sync, err = syncer.NewSync(n.now(), syncer.SyncConfig{
@@ -86,28 +91,32 @@ func (n *node) start(inc uint64, block int) {
 	if err != nil {
 		panic(err)
 	}
-	if err := n.sync.SetKeys(7, syncseal.Key{ID: 7, Secret: [32]byte{1, 2, 3}}); err != nil {
-		panic(err)
-	}
+	n.setKeys(w.coord.keys)
 	times := conntrack.DefaultTimeouts()
 	times[flow.TCPEstablished], times[flow.UDPNormal], times[flow.UDPOneWay], times[flow.UDPNone] = w.opt.est, w.opt.est, w.opt.est, w.opt.est
 	if w.opt.half != 0 {
 		times[flow.TCPFinWait], times[flow.TCPCloseWait] = w.opt.half, w.opt.half
 	}
 	for i := range n.shardCount {
-		table, err := conntrack.New(conntrack.Config{CapacityV4: 256, CapacityV6: 256, Timeouts: &times})
+		s := &shard{n: n, i: i, ports: localport.New(1 << 10)}
+		s.setBlock()
+		capacity := 256
+		if w.opt.capacity > 0 {
+			capacity = w.opt.capacity
+		}
+		table, err := conntrack.New(conntrack.Config{CapacityV4: capacity, CapacityV6: capacity, Timeouts: &times, OnEvict: s.evicted, OnFull: s.full})
 		if err != nil {
 			panic(err)
 		}
 		if err := table.SetSelf(n.node()); err != nil {
 			panic(err)
 		}
-		s := &shard{n: n, i: i, table: table}
+		s.table = table
 		table.Advance(expiry.Tick(uint32(n.now())))
 		s.Shard = syncer.New(syncer.Config{
 			Self: n.node(), DigestKey: [16]byte{9, 8, 7, 8: 6, 5, 4}, Off: w.opt.off,
 			Owns: func(b flow.Bucket) bool { return n.shardOf(b) == i },
-		}, table, &n.ports)
+		}, table, s.ports)
 		n.shards = append(n.shards, s)
 	}
 	life := n.life
@@ -143,7 +152,12 @@ func (n *node) Send(to flow.Node, _ netip.AddrPort, b []byte) { n.w.send(n, to, 
 
 // Deliver is syncer.Outlet.
 func (n *node) Deliver(i int, d *syncer.Delivery) bool {
-	n.shards[i].inbox = append(n.shards[i].inbox, *d)
+	s := n.shards[i]
+	if len(s.inbox) >= n.w.ring() {
+		n.w.total.full++
+		return false
+	}
+	s.inbox = append(s.inbox, *d)
 	return true
 }
 
@@ -154,9 +168,19 @@ func (n *node) datagram(d arrived) {
 		}
 		return
 	}
+	if n.stuck {
+		return // its socket is full
+	}
+	n.watch(func() {
+		n.sync.Datagram(n.now(), sip(d.from), d.b)
+		n.drain()
+	})
+}
+
+// watch looks at what an event of a node does to the mappings that packets use there.
+func (n *node) watch(do func()) {
 	before := n.w.mapped(n)
-	n.sync.Datagram(n.now(), sip(d.from), d.b)
-	n.drain()
+	do()
 	n.w.checkMapped(n, before)
 }
 
@@ -168,42 +192,85 @@ func (n *node) setView(v *syncer.View) {
 	for i := range v.Members {
 		v.Members[i].Sync[0] = sip(v.Members[i].Node.ID)
 	}
-	for _, s := range n.shards {
-		s.SetView(n.now(), v)
-	}
-	n.sync.SetView(n.now(), v)
-	n.drain()
+	n.watch(func() {
+		for _, s := range n.shards {
+			s.SetView(n.now(), v)
+		}
+		n.sync.SetView(n.now(), v)
+		n.drain()
+	})
 }
 
-// drain moves deliveries to shards and their actions to the sync machine until both are empty, then flushes.
+// drain moves deliveries to shards and their actions to the sync machine until both are empty, then flushes. A thread that stands
+// still takes nothing, and what is for it waits in its ring.
 func (n *node) drain() {
 	for again := true; again; {
 		again = false
 		for _, s := range n.shards {
-			s.table.Advance(expiry.Tick(uint32(n.now())))
-			for i := 0; i < len(s.inbox); i++ {
-				d := s.inbox[i]
-				s.Deliver(n.now(), &d)
-			}
-			s.inbox = s.inbox[:0]
-			acts := append([]syncer.Action(nil), s.Actions()...)
-			s.Done()
-			for i := range acts {
+			again = !s.stuck && s.turn() || again
+		}
+		if n.stuck {
+			continue
+		}
+		for _, s := range n.shards {
+			for i := range s.outbox {
 				again = true
-				s.act(&acts[i])
+				n.sync.Queue(n.now(), s.i, &s.outbox[i])
 			}
+			s.outbox = s.outbox[:0]
 		}
 	}
-	n.sync.Flush(n.now())
+	if !n.stuck {
+		n.sync.Flush(n.now())
+	}
 }
 
-func (s *shard) act(a *syncer.Action) {
+// turn takes what is in the inbox and puts out what follows, as a worker does; false when there was nothing.
+func (s *shard) turn() (busy bool) {
+	now := s.n.now()
+	s.table.Advance(expiry.Tick(uint32(now)))
+	for i := 0; i < len(s.inbox); i++ {
+		d := s.inbox[i]
+		s.Deliver(now, &d)
+	}
+	s.inbox = s.inbox[:0]
+	for len(s.owed) > 0 && s.put(&s.owed[0]) {
+		s.owed, busy = s.owed[1:], true
+	}
+	acts := append([]syncer.Action(nil), s.Actions()...)
+	s.Done()
+	lost := false
+	for i := range acts {
+		busy = true
+		lost = !s.act(&acts[i]) || lost
+	}
+	if lost {
+		s.n.w.total.full++
+		s.Dropped(now)
+	}
+	return busy
+}
+
+// put puts an action into the ring to the sync thread; false when that is full.
+func (s *shard) put(a *syncer.Action) bool {
+	if len(s.outbox) >= s.n.w.ring() {
+		return false
+	}
+	s.outbox = append(s.outbox, *a)
+	return true
+}
+
+// act carries out an action; false: it was for the sync thread, and there was no room. The ends of a bulk wait for it.
+func (s *shard) act(a *syncer.Action) bool {
 	w := s.n.w
 	if w.spy != nil && a.Kind == syncer.ActSend {
 		w.spy(s.n, a)
 	}
-	s.n.sync.Queue(s.n.now(), s.i, a)
 	switch a.Kind {
+	case syncer.ActBulkBegin, syncer.ActBulkEnd:
+		if len(s.owed) > 0 || !s.put(a) {
+			s.owed = append(s.owed, *a)
+		}
 	case syncer.ActInstalled, syncer.ActMissed:
 		s.wake(a)
 	case syncer.ActTakenOver, syncer.ActAdopted, syncer.ActRefuted, syncer.ActAged, syncer.ActClosed, syncer.ActReborn, syncer.ActRemoved:
@@ -217,7 +284,10 @@ func (s *shard) act(a *syncer.Action) {
 		if a.Kind == syncer.ActTakenOver {
 			w.total.takenOver++
 		}
+	default:
+		return s.put(a)
 	}
+	return true
 }
 
 var eventName = map[syncer.ActionKind]string{
@@ -230,7 +300,17 @@ func recName(r *syncwire.Record) string {
 }
 
 func (n *node) tick() {
+	n.watch(n.ticks)
+	if n.sync.Fenced() {
+		n.w.coord.fencedOut(n)
+	}
+}
+
+func (n *node) ticks() {
 	for _, s := range n.shards {
+		if s.stuck {
+			continue
+		}
 		now := n.now()
 		var due [64]flow.Handle
 		k := s.table.Sweep(expiry.Tick(uint32(now)), 64, len(due), due[:])
@@ -239,79 +319,16 @@ func (n *node) tick() {
 				s.table.Rearm(h, expiry.Tick(uint32(now)).Add(uint32(keep)))
 			}
 		}
-		s.Tick(now, 64)
+		budget := 64
+		if len(s.outbox) > n.w.ring()/2 {
+			budget = 0
+		}
+		s.Tick(now, budget)
 		s.expireWaiting()
 	}
 	n.drain()
-	n.sync.Tick(n.now())
+	if !n.stuck {
+		n.sync.Tick(n.now())
+	}
 	n.drain()
-	if n.sync.Fenced() {
-		n.w.coord.fencedOut(n)
-	}
-}
-
-// ports is the pool of a node, of few ports, so that they are used again soon.
-type ports struct {
-	n     *node
-	taken map[flow.Key]bool
-	freed map[flow.Key]int64
-	kept  []flow.Key // by what Quarantine named it, less 1
-}
-
-const portsPerBucket = 3
-
-func laddr(block int) netip.Addr { return netip.AddrFrom4([4]byte{10, 9, byte(block), 1}) }
-
-func (p *ports) Mark(k flow.Key) { p.taken[k] = true }
-
-func (p *ports) Release(k flow.Key) {
-	delete(p.taken, k)
-	p.freed[k] = p.n.w.now
-}
-
-// Quarantine names a port by its place in a list.
-func (p *ports) Quarantine(k *flow.Key, own bool) uint32 {
-	if !p.Holds(k) || !own && p.taken[*k] {
-		return 0
-	}
-	p.taken[*k] = true
-	p.kept = append(p.kept, *k)
-	return uint32(len(p.kept))
-}
-
-func (p *ports) Free(ref uint32, port uint16) {
-	if ref != 0 {
-		p.Release(p.kept[ref-1])
-	}
-}
-
-func (p *ports) Holds(k *flow.Key) bool {
-	return p.n.block != 0 && k.Dst().Addr() == laddr(p.n.block)
-}
-
-// take finds the port that was free longest.
-func (p *ports) take(proto uint8, server netip.AddrPort, b flow.Bucket) (flow.Key, bool) {
-	var best flow.Key
-	found := false
-	if p.n.block == 0 {
-		return best, false
-	}
-	for i := range portsPerBucket {
-		k := portKey(proto, server.Addr(), p.n.block, i, b)
-		if !p.taken[k] && (!found || p.freed[k] < p.freed[best]) {
-			best, found = k, true
-		}
-	}
-	if found {
-		p.taken[best] = true
-	}
-	return best, found
-}
-
-func portKey(proto uint8, server netip.Addr, block, i int, b flow.Bucket) flow.Key {
-	k, err := flow.MakeKey(proto, netip.AddrPortFrom(server, 80), netip.AddrPortFrom(laddr(block), uint16(1024+256*i)+uint16(b)))
-	if err != nil {
-		panic(err)
-	}
-	return k
 }

@@ -1,6 +1,7 @@
 package sim
 
 import (
+	"errors"
 	"net/netip"
 
 	"github.com/holdfast-lb/holdfast/dpd/internal/conntrack"
@@ -22,14 +23,16 @@ type packet struct {
 
 // packet handles one packet as a worker does: look up, touch, ask the Shard where it must be asked, translate.
 func (n *node) packet(p packet) {
-	if n.paused {
+	s := n.shards[n.shardOf(p.c.bucket)]
+	if n.paused || s.stuck {
 		return
 	}
-	s := n.shards[n.shardOf(p.c.bucket)]
-	now := n.now()
-	s.table.Advance(expiry.Tick(uint32(now)))
-	s.handle(now, p)
-	n.drain()
+	n.watch(func() {
+		now := n.now()
+		s.table.Advance(expiry.Tick(uint32(now)))
+		s.handle(now, p)
+		n.drain()
+	})
 }
 
 func (s *shard) handle(now int64, p packet) {
@@ -88,7 +91,9 @@ func (s *shard) miss(now int64, p packet, syn bool) {
 	switch s.Miss(now, &p.key, p.c.bucket) {
 	case syncer.MissWait:
 		p.tried = true
-		s.waiting = append(s.waiting, waiting{p, now + 20})
+		if len(s.waiting) < worker.HoldMax {
+			s.waiting = append(s.waiting, waiting{p, now + int64(worker.HoldFor(&p.key))})
+		}
 	case syncer.MissSchedule:
 		if p.dir == flow.In {
 			s.open(now, p)
@@ -138,27 +143,41 @@ func (s *shard) open(now int64, p packet) {
 	if !n.admitted || p.dir != flow.In || n.sync.Frozen() {
 		return
 	}
-	proto := p.key.Proto()
-	reply, ok := n.ports.take(proto, netip.AddrPortFrom(servers[n.w.rng.IntN(2)], 80), p.c.bucket)
-	if !ok {
+	x := flow.Session{Orig: p.key, Service: 1, Server: 1, Mode: flow.FullNAT, Bucket: p.c.bucket, State: flow.UDPNone}
+	if p.key.Proto() == flow.ProtoTCP {
+		x.State, x.Flags = flow.TCPNone, flow.Embryonic
+	}
+	h := s.create(now, &x, servers[n.w.rng.IntN(2)])
+	if h == 0 {
 		n.w.total.refused++
 		return
 	}
-	x := flow.Session{Orig: p.key, Reply: reply, Service: 1, Server: 1, Mode: flow.FullNAT, Bucket: p.c.bucket, State: flow.UDPNone}
-	if proto == flow.ProtoTCP {
-		x.State, x.Flags = flow.TCPNone, flow.Embryonic
-	}
-	h, err := s.Create(now, &x)
-	if err != nil {
-		n.ports.Release(reply)
-		n.w.logf("node %d: create %s: %v", n.id, short(p.key, reply), err)
-		return
-	}
-	n.w.logf("node %d: opens %s", n.id, short(p.key, reply))
+	n.w.logf("node %d: opens %s", n.id, short(p.key, x.Reply))
 	o := s.table.Touch(h, flow.In, &p.seg, expiry.Tick(uint32(now)))
 	s.tell(now, h, flow.In, &p, o)
 	var out flow.Key
 	s.table.Outgoing(h, flow.In, &out)
 	p.at = n
 	p.c.arrive(p, flow.In, out)
+}
+
+// create takes a port and stores the session, as a worker does; 0: it can't.
+func (s *shard) create(now int64, x *flow.Session, server netip.Addr) flow.Handle {
+	for range portsPerBucket {
+		var ok bool
+		if x.Reply, ok = s.ports.Take(x.Bucket, endpoint(x.Orig.Proto(), server)); !ok {
+			return 0
+		}
+		h, err := s.Create(now, x)
+		if err == nil {
+			return h
+		}
+		s.n.w.logf("node %d: create %s: %v", s.n.id, short(x.Orig, x.Reply), err)
+		if !errors.Is(err, flow.ErrReplyTaken) {
+			s.ports.Release(x.Reply)
+			return 0
+		}
+		// A record that came before the lease has it, and releases it.
+	}
+	return 0
 }

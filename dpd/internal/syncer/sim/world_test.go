@@ -51,6 +51,8 @@ type options struct {
 	est      uint32 // timeout of established sessions in seconds
 	half     uint32 // of half-closed ones; 0: the default
 	skew     int64  // greatest difference of a node's clock
+	capacity int    // of a worker's table, for each family; 0: ample
+	rings    int    // entries of a ring between a worker and the sync thread, more than a round of digests takes; 0: ample
 	chaos    int64  // milliseconds of trouble
 	net      net
 	actions  float64 // mean number of troubles a second
@@ -58,7 +60,11 @@ type options struct {
 	crashes  bool
 	cuts     bool
 	pauses   bool
-	renews   bool // who is fenced goes on with what it holds
+	hostile  bool    // someone without a key listens, replays and forges
+	rotates  bool    // keys change
+	stalls   bool    // threads stand still
+	rough    float64 // share of the ends' packets that are lost, and of those that are late
+	renews   bool    // who is fenced goes on with what it holds
 	restarts bool
 }
 
@@ -66,6 +72,8 @@ type options struct {
 type world struct {
 	opt    options
 	rng    *rand.Rand
+	foe    *rand.Rand // what a stranger does must not change what else happens
+	tape   []taped
 	now    int64
 	seq    uint64
 	queue  events
@@ -78,11 +86,13 @@ type world struct {
 	trace  []string
 	spy    func(n *node, a *syncer.Action) // sees what shards send; may be nil
 	broken string
-	total  struct{ opened, established, closed, idled, lost, takenOver, refused, astray, aged int }
+	total  struct {
+		opened, established, closed, idled, lost, takenOver, refused, astray, aged, evicted, full, hostile, keys int
+	}
 }
 
 func newWorld(seed uint64, opt options) *world {
-	w := &world{opt: opt, rng: rand.New(rand.NewPCG(seed, 0x686f6c64)), now: epochMS, net: opt.net}
+	w := &world{opt: opt, rng: rand.New(rand.NewPCG(seed, 0x686f6c64)), foe: rand.New(rand.NewPCG(seed, 0x666f65)), now: epochMS, net: opt.net}
 	w.net.cut = map[[2]uint32]bool{}
 	w.closed = map[life]bool{}
 	w.coord.w = w
@@ -144,12 +154,20 @@ func (w *world) tail(n int) string {
 	return strings.Join(t, "\n")
 }
 
+func (w *world) ring() int {
+	if w.opt.rings > 0 {
+		return w.opt.rings
+	}
+	return 1 << 20
+}
+
 func (w *world) chance(p float64) bool { return p > 0 && w.rng.Float64() < p }
 
 // send carries a datagram.
 func (w *world) send(from *node, to flow.Node, b []byte) {
 	d := append([]byte(nil), b...)
 	inc := to.Inc
+	w.tap(from.id, to.ID, d)
 	if w.net.cut[[2]uint32{from.id, to.ID}] || w.chance(w.net.loss) {
 		return
 	}
@@ -227,7 +245,7 @@ func (w *world) trouble(until int64) {
 // calm ends all trouble.
 func (w *world) calm() {
 	w.quiet = true
-	w.net.loss, w.net.dup, w.net.late = 0, 0, 0
+	w.net.loss, w.net.dup, w.net.late, w.opt.rough = 0, 0, 0, 0
 	w.net.cut = map[[2]uint32]bool{}
 	w.logf("calm")
 }
@@ -258,10 +276,20 @@ func simulate(seed uint64, opt options) *world {
 	defer w.close()
 	w.run(1500)
 	w.trouble(w.now + opt.chaos)
+	if opt.hostile {
+		w.annoy(w.now + opt.chaos)
+	}
+	if opt.rotates {
+		w.rotate(w.now + opt.chaos)
+	}
+	if opt.stalls {
+		w.stall(w.now + opt.chaos)
+	}
 	w.run(opt.chaos)
 	w.calm()
 	w.run(40_000)
 	w.checkCalm()
+	w.checkMended()
 	if opt.drain {
 		w.drainAll()
 	}
