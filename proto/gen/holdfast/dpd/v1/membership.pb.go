@@ -413,7 +413,10 @@ type SelfAssignment struct {
 	// UDP port of sync datagrams.
 	SyncPort uint32 `protobuf:"varint,4,opt,name=sync_port,json=syncPort,proto3" json:"sync_port,omitempty"`
 	// Where the receiving node stands; admitted means: announce VIPs and take traffic.
-	State         MemberState `protobuf:"varint,5,opt,name=state,proto3,enum=holdfast.dpd.v1.MemberState" json:"state,omitempty"`
+	State MemberState `protobuf:"varint,5,opt,name=state,proto3,enum=holdfast.dpd.v1.MemberState" json:"state,omitempty"`
+	// The coordinator lets a JOINING node go on with the stock that it has: members that gave nothing, or stopped, for 10 s are
+	// left out. The ready conditions HELLO and STOCK hold then, whatever these members do.
+	StockAccepted bool `protobuf:"varint,6,opt,name=stock_accepted,json=stockAccepted,proto3" json:"stock_accepted,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -483,6 +486,13 @@ func (x *SelfAssignment) GetState() MemberState {
 	return MemberState_MEMBER_STATE_UNSPECIFIED
 }
 
+func (x *SelfAssignment) GetStockAccepted() bool {
+	if x != nil {
+		return x.StockAccepted
+	}
+	return false
+}
+
 // Membership is one view of the cluster, as one node is to see it.
 type Membership struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -490,11 +500,12 @@ type Membership struct {
 	View uint64 `protobuf:"varint,1,opt,name=view,proto3" json:"view,omitempty"`
 	// The receiving node's part.
 	Self *SelfAssignment `protobuf:"bytes,2,opt,name=self,proto3" json:"self,omitempty"`
-	// All members, the receiving node among them.
+	// All members, the receiving node among them unless `fenced` has its life.
 	Members []*Member `protobuf:"bytes,3,rep,name=members,proto3" json:"members,omitempty"`
 	// All blocks.
 	LaddrBlocks []*LaddrBlock `protobuf:"bytes,4,rep,name=laddr_blocks,json=laddrBlocks,proto3" json:"laddr_blocks,omitempty"`
-	// Lives that are out for good; datagrams of them, and of lower incarnations of their nodes, are answered FENCED.
+	// Lives that are out for good; datagrams of them, and of lower incarnations of their nodes, are answered FENCED. A node
+	// that finds its own life here allocates nothing any more and joins again.
 	Fenced        []*NodeLife `protobuf:"bytes,5,rep,name=fenced,proto3" json:"fenced,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -597,13 +608,14 @@ const file_holdfast_dpd_v1_membership_proto_rawDesc = "" +
 	"\ractive_key_id\x18\x03 \x01(\rR\vactiveKeyId\x12\x17\n" +
 	"\arss_key\x18\x04 \x01(\fR\x06rssKey\x12\x1d\n" +
 	"\n" +
-	"digest_key\x18\x05 \x01(\fR\tdigestKey\"\xbe\x01\n" +
+	"digest_key\x18\x05 \x01(\fR\tdigestKey\"\xe5\x01\n" +
 	"\x0eSelfAssignment\x12-\n" +
 	"\x04life\x18\x01 \x01(\v2\x19.holdfast.dpd.v1.NodeLifeR\x04life\x12\x15\n" +
 	"\x06sip_v4\x18\x02 \x01(\tR\x05sipV4\x12\x15\n" +
 	"\x06sip_v6\x18\x03 \x01(\tR\x05sipV6\x12\x1b\n" +
 	"\tsync_port\x18\x04 \x01(\rR\bsyncPort\x122\n" +
-	"\x05state\x18\x05 \x01(\x0e2\x1c.holdfast.dpd.v1.MemberStateR\x05state\"\xfb\x01\n" +
+	"\x05state\x18\x05 \x01(\x0e2\x1c.holdfast.dpd.v1.MemberStateR\x05state\x12%\n" +
+	"\x0estock_accepted\x18\x06 \x01(\bR\rstockAccepted\"\xfb\x01\n" +
 	"\n" +
 	"Membership\x12\x12\n" +
 	"\x04view\x18\x01 \x01(\x04R\x04view\x123\n" +

@@ -325,7 +325,10 @@ type PeerSync struct {
 	// Milliseconds since the digests were last equal; unset when they never were.
 	DigestEqualAgeMs *uint32 `protobuf:"varint,16,opt,name=digest_equal_age_ms,json=digestEqualAgeMs,proto3,oneof" json:"digest_equal_age_ms,omitempty"`
 	// Milliseconds between the newest record change here and its acknowledgement by this peer, median of late; 0 when not known.
-	LagMs         uint32 `protobuf:"varint,17,opt,name=lag_ms,json=lagMs,proto3" json:"lag_ms,omitempty"`
+	LagMs uint32 `protobuf:"varint,17,opt,name=lag_ms,json=lagMs,proto3" json:"lag_ms,omitempty"`
+	// For how many milliseconds the PROBEs that came from this peer have shown that nothing sent to it arrives: they echo no
+	// newer PROBE of this node. 0 when it arrives, when the peer is not heard, or when it is not known.
+	UnheardMs     uint32 `protobuf:"varint,18,opt,name=unheard_ms,json=unheardMs,proto3" json:"unheard_ms,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -475,6 +478,13 @@ func (x *PeerSync) GetDigestEqualAgeMs() uint32 {
 func (x *PeerSync) GetLagMs() uint32 {
 	if x != nil {
 		return x.LagMs
+	}
+	return 0
+}
+
+func (x *PeerSync) GetUnheardMs() uint32 {
+	if x != nil {
+		return x.UnheardMs
 	}
 	return 0
 }
@@ -1291,7 +1301,7 @@ const file_holdfast_dpd_v1_status_proto_rawDesc = "" +
 	"\x0eReadyCondition\x127\n" +
 	"\x04type\x18\x01 \x01(\x0e2#.holdfast.dpd.v1.ReadyConditionTypeR\x04type\x12\x10\n" +
 	"\x03met\x18\x02 \x01(\bR\x03met\x12\x16\n" +
-	"\x06detail\x18\x03 \x01(\tR\x06detail\"\xb6\x04\n" +
+	"\x06detail\x18\x03 \x01(\tR\x06detail\"\xd5\x04\n" +
 	"\bPeerSync\x12-\n" +
 	"\x04peer\x18\x01 \x01(\v2\x19.holdfast.dpd.v1.NodeLifeR\x04peer\x12 \n" +
 	"\vestablished\x18\x02 \x01(\bR\vestablished\x12\x1c\n" +
@@ -1311,7 +1321,9 @@ const file_holdfast_dpd_v1_status_proto_rawDesc = "" +
 	"\x10records_received\x18\x0e \x01(\x04R\x0frecordsReceived\x12&\n" +
 	"\x0fclock_offset_ms\x18\x0f \x01(\x05R\rclockOffsetMs\x122\n" +
 	"\x13digest_equal_age_ms\x18\x10 \x01(\rH\x00R\x10digestEqualAgeMs\x88\x01\x01\x12\x15\n" +
-	"\x06lag_ms\x18\x11 \x01(\rR\x05lagMsB\x16\n" +
+	"\x06lag_ms\x18\x11 \x01(\rR\x05lagMs\x12\x1d\n" +
+	"\n" +
+	"unheard_ms\x18\x12 \x01(\rR\tunheardMsB\x16\n" +
 	"\x14_digest_equal_age_ms\"\xa1\x01\n" +
 	"\fBulkProgress\x12-\n" +
 	"\x04from\x18\x01 \x01(\v2\x19.holdfast.dpd.v1.NodeLifeR\x04from\x12\x14\n" +

@@ -123,6 +123,8 @@ const (
 	NodeEventKind_NODE_EVENT_KIND_DEGRADED NodeEventKind = 9
 	// It is no longer degraded.
 	NodeEventKind_NODE_EVENT_KIND_RECOVERED NodeEventKind = 10
+	// It made no progress towards its admission and was put aside; `detail` says what was missing.
+	NodeEventKind_NODE_EVENT_KIND_ASIDE NodeEventKind = 11
 )
 
 // Enum value maps for NodeEventKind.
@@ -139,6 +141,7 @@ var (
 		8:  "NODE_EVENT_KIND_CONTROL_RESTORED",
 		9:  "NODE_EVENT_KIND_DEGRADED",
 		10: "NODE_EVENT_KIND_RECOVERED",
+		11: "NODE_EVENT_KIND_ASIDE",
 	}
 	NodeEventKind_value = map[string]int32{
 		"NODE_EVENT_KIND_UNSPECIFIED":      0,
@@ -152,6 +155,7 @@ var (
 		"NODE_EVENT_KIND_CONTROL_RESTORED": 8,
 		"NODE_EVENT_KIND_DEGRADED":         9,
 		"NODE_EVENT_KIND_RECOVERED":        10,
+		"NODE_EVENT_KIND_ASIDE":            11,
 	}
 )
 
@@ -778,7 +782,7 @@ const file_holdfast_event_v1_event_proto_rawDesc = "" +
 	"\x1aSESSION_EVENT_KIND_EXPIRED\x10\x04\x12!\n" +
 	"\x1dSESSION_EVENT_KIND_TAKEN_OVER\x10\x05\x12\x1e\n" +
 	"\x1aSESSION_EVENT_KIND_REFUSED\x10\x06\x12\x1d\n" +
-	"\x19SESSION_EVENT_KIND_DESYNC\x10\a*\xe0\x02\n" +
+	"\x19SESSION_EVENT_KIND_DESYNC\x10\a*\xfb\x02\n" +
 	"\rNodeEventKind\x12\x1f\n" +
 	"\x1bNODE_EVENT_KIND_UNSPECIFIED\x10\x00\x12\x1a\n" +
 	"\x16NODE_EVENT_KIND_JOINED\x10\x01\x12\x1c\n" +
@@ -791,7 +795,8 @@ const file_holdfast_event_v1_event_proto_rawDesc = "" +
 	" NODE_EVENT_KIND_CONTROL_RESTORED\x10\b\x12\x1c\n" +
 	"\x18NODE_EVENT_KIND_DEGRADED\x10\t\x12\x1d\n" +
 	"\x19NODE_EVENT_KIND_RECOVERED\x10\n" +
-	"*n\n" +
+	"\x12\x19\n" +
+	"\x15NODE_EVENT_KIND_ASIDE\x10\v*n\n" +
 	"\x10BackendEventKind\x12\"\n" +
 	"\x1eBACKEND_EVENT_KIND_UNSPECIFIED\x10\x00\x12\x19\n" +
 	"\x15BACKEND_EVENT_KIND_UP\x10\x01\x12\x1b\n" +

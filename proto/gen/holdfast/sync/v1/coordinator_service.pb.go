@@ -43,6 +43,8 @@ const (
 	NodeState_NODE_STATE_REMOVED NodeState = 5
 	// Out of the view on its own word or after a drain.
 	NodeState_NODE_STATE_LEFT NodeState = 6
+	// Out of the view: it made no progress towards its admission, see Join. `detail` says what was missing.
+	NodeState_NODE_STATE_ASIDE NodeState = 7
 )
 
 // Enum value maps for NodeState.
@@ -55,6 +57,7 @@ var (
 		4: "NODE_STATE_DEGRADED",
 		5: "NODE_STATE_REMOVED",
 		6: "NODE_STATE_LEFT",
+		7: "NODE_STATE_ASIDE",
 	}
 	NodeState_value = map[string]int32{
 		"NODE_STATE_UNSPECIFIED": 0,
@@ -64,6 +67,7 @@ var (
 		"NODE_STATE_DEGRADED":    4,
 		"NODE_STATE_REMOVED":     5,
 		"NODE_STATE_LEFT":        6,
+		"NODE_STATE_ASIDE":       7,
 	}
 )
 
@@ -130,7 +134,11 @@ type Node struct {
 	// The last sync status that it told.
 	Sync *v1.SyncStatus `protobuf:"bytes,16,opt,name=sync,proto3" json:"sync,omitempty"`
 	// Software version that it told at Join.
-	Version       string `protobuf:"bytes,17,opt,name=version,proto3" json:"version,omitempty"`
+	Version string `protobuf:"bytes,17,opt,name=version,proto3" json:"version,omitempty"`
+	// How many of its newest lives in a row were over before they had been admitted for 60 s.
+	Setbacks uint32 `protobuf:"varint,18,opt,name=setbacks,proto3" json:"setbacks,omitempty"`
+	// When it may join again; unset when it may at once.
+	JoinAfterTime *timestamppb.Timestamp `protobuf:"bytes,19,opt,name=join_after_time,json=joinAfterTime,proto3" json:"join_after_time,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -282,6 +290,20 @@ func (x *Node) GetVersion() string {
 		return x.Version
 	}
 	return ""
+}
+
+func (x *Node) GetSetbacks() uint32 {
+	if x != nil {
+		return x.Setbacks
+	}
+	return 0
+}
+
+func (x *Node) GetJoinAfterTime() *timestamppb.Timestamp {
+	if x != nil {
+		return x.JoinAfterTime
+	}
+	return nil
 }
 
 // JoinRequest is what a data plane says of itself.
@@ -1248,7 +1270,7 @@ var File_holdfast_sync_v1_coordinator_service_proto protoreflect.FileDescriptor
 
 const file_holdfast_sync_v1_coordinator_service_proto_rawDesc = "" +
 	"\n" +
-	"*holdfast/sync/v1/coordinator_service.proto\x12\x10holdfast.sync.v1\x1a\x1cgoogle/api/annotations.proto\x1a\x1fgoogle/api/field_behavior.proto\x1a#google/longrunning/operations.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a holdfast/dpd/v1/membership.proto\x1a\x1dholdfast/dpd/v1/session.proto\x1a\x1choldfast/dpd/v1/status.proto\"\xd3\x04\n" +
+	"*holdfast/sync/v1/coordinator_service.proto\x12\x10holdfast.sync.v1\x1a\x1cgoogle/api/annotations.proto\x1a\x1fgoogle/api/field_behavior.proto\x1a#google/longrunning/operations.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a holdfast/dpd/v1/membership.proto\x1a\x1dholdfast/dpd/v1/session.proto\x1a\x1choldfast/dpd/v1/status.proto\"\xb3\x05\n" +
 	"\x04Node\x12\x17\n" +
 	"\x04name\x18\x01 \x01(\tB\x03\xe0A\bR\x04name\x12\x0e\n" +
 	"\x02id\x18\x02 \x01(\rR\x02id\x12 \n" +
@@ -1268,7 +1290,9 @@ const file_holdfast_sync_v1_coordinator_service_proto_rawDesc = "" +
 	"state_time\x18\x0e \x01(\v2\x1a.google.protobuf.TimestampR\tstateTime\x12\x16\n" +
 	"\x06detail\x18\x0f \x01(\tR\x06detail\x12/\n" +
 	"\x04sync\x18\x10 \x01(\v2\x1b.holdfast.dpd.v1.SyncStatusR\x04sync\x12\x18\n" +
-	"\aversion\x18\x11 \x01(\tR\aversion\"\xfd\x02\n" +
+	"\aversion\x18\x11 \x01(\tR\aversion\x12\x1a\n" +
+	"\bsetbacks\x18\x12 \x01(\rR\bsetbacks\x12B\n" +
+	"\x0fjoin_after_time\x18\x13 \x01(\v2\x1a.google.protobuf.TimestampR\rjoinAfterTime\"\xfd\x02\n" +
 	"\vJoinRequest\x12\x1b\n" +
 	"\tnode_name\x18\x01 \x01(\tR\bnodeName\x12'\n" +
 	"\x0fcontrol_address\x18\x02 \x01(\tR\x0econtrolAddress\x12%\n" +
@@ -1338,7 +1362,7 @@ const file_holdfast_sync_v1_coordinator_service_proto_rawDesc = "" +
 	"\x04view\x18\x02 \x01(\x04R\x04view\x12,\n" +
 	"\x05nodes\x18\x03 \x03(\v2\x16.holdfast.sync.v1.NodeR\x05nodes\x12>\n" +
 	"\fladdr_blocks\x18\x04 \x03(\v2\x1b.holdfast.dpd.v1.LaddrBlockR\vladdrBlocks\x12!\n" +
-	"\fresume_token\x18\x05 \x01(\tR\vresumeToken*\xb7\x01\n" +
+	"\fresume_token\x18\x05 \x01(\tR\vresumeToken*\xcd\x01\n" +
 	"\tNodeState\x12\x1a\n" +
 	"\x16NODE_STATE_UNSPECIFIED\x10\x00\x12\x16\n" +
 	"\x12NODE_STATE_JOINING\x10\x01\x12\x17\n" +
@@ -1346,7 +1370,8 @@ const file_holdfast_sync_v1_coordinator_service_proto_rawDesc = "" +
 	"\x13NODE_STATE_DRAINING\x10\x03\x12\x17\n" +
 	"\x13NODE_STATE_DEGRADED\x10\x04\x12\x16\n" +
 	"\x12NODE_STATE_REMOVED\x10\x05\x12\x13\n" +
-	"\x0fNODE_STATE_LEFT\x10\x062\xd7\a\n" +
+	"\x0fNODE_STATE_LEFT\x10\x06\x12\x14\n" +
+	"\x10NODE_STATE_ASIDE\x10\a2\xd7\a\n" +
 	"\x12CoordinatorService\x12E\n" +
 	"\x04Join\x12\x1d.holdfast.sync.v1.JoinRequest\x1a\x1e.holdfast.sync.v1.JoinResponse\x12H\n" +
 	"\x05Leave\x12\x1e.holdfast.sync.v1.LeaveRequest\x1a\x1f.holdfast.sync.v1.LeaveResponse\x12g\n" +
@@ -1404,41 +1429,42 @@ var file_holdfast_sync_v1_coordinator_service_proto_depIdxs = []int32{
 	17, // 1: holdfast.sync.v1.Node.join_time:type_name -> google.protobuf.Timestamp
 	17, // 2: holdfast.sync.v1.Node.state_time:type_name -> google.protobuf.Timestamp
 	18, // 3: holdfast.sync.v1.Node.sync:type_name -> holdfast.dpd.v1.SyncStatus
-	19, // 4: holdfast.sync.v1.JoinRequest.fenced_life:type_name -> holdfast.dpd.v1.NodeLife
-	19, // 5: holdfast.sync.v1.JoinResponse.life:type_name -> holdfast.dpd.v1.NodeLife
-	20, // 6: holdfast.sync.v1.JoinResponse.membership:type_name -> holdfast.dpd.v1.Membership
-	21, // 7: holdfast.sync.v1.JoinResponse.keys:type_name -> holdfast.dpd.v1.KeySet
-	19, // 8: holdfast.sync.v1.LeaveRequest.life:type_name -> holdfast.dpd.v1.NodeLife
-	1,  // 9: holdfast.sync.v1.ListNodesResponse.nodes:type_name -> holdfast.sync.v1.Node
-	17, // 10: holdfast.sync.v1.OperationMetadata.create_time:type_name -> google.protobuf.Timestamp
-	17, // 11: holdfast.sync.v1.OperationMetadata.end_time:type_name -> google.protobuf.Timestamp
-	22, // 12: holdfast.sync.v1.ListOperationsResponse.operations:type_name -> google.longrunning.Operation
-	23, // 13: holdfast.sync.v1.WatchMembershipResponse.kind:type_name -> holdfast.dpd.v1.WatchKind
-	1,  // 14: holdfast.sync.v1.WatchMembershipResponse.nodes:type_name -> holdfast.sync.v1.Node
-	24, // 15: holdfast.sync.v1.WatchMembershipResponse.laddr_blocks:type_name -> holdfast.dpd.v1.LaddrBlock
-	2,  // 16: holdfast.sync.v1.CoordinatorService.Join:input_type -> holdfast.sync.v1.JoinRequest
-	4,  // 17: holdfast.sync.v1.CoordinatorService.Leave:input_type -> holdfast.sync.v1.LeaveRequest
-	6,  // 18: holdfast.sync.v1.CoordinatorService.ListNodes:input_type -> holdfast.sync.v1.ListNodesRequest
-	8,  // 19: holdfast.sync.v1.CoordinatorService.GetNode:input_type -> holdfast.sync.v1.GetNodeRequest
-	9,  // 20: holdfast.sync.v1.CoordinatorService.DrainNode:input_type -> holdfast.sync.v1.DrainNodeRequest
-	10, // 21: holdfast.sync.v1.CoordinatorService.BulkSync:input_type -> holdfast.sync.v1.BulkSyncRequest
-	12, // 22: holdfast.sync.v1.CoordinatorService.ListOperations:input_type -> holdfast.sync.v1.ListOperationsRequest
-	14, // 23: holdfast.sync.v1.CoordinatorService.GetOperation:input_type -> holdfast.sync.v1.GetOperationRequest
-	15, // 24: holdfast.sync.v1.CoordinatorService.WatchMembership:input_type -> holdfast.sync.v1.WatchMembershipRequest
-	3,  // 25: holdfast.sync.v1.CoordinatorService.Join:output_type -> holdfast.sync.v1.JoinResponse
-	5,  // 26: holdfast.sync.v1.CoordinatorService.Leave:output_type -> holdfast.sync.v1.LeaveResponse
-	7,  // 27: holdfast.sync.v1.CoordinatorService.ListNodes:output_type -> holdfast.sync.v1.ListNodesResponse
-	1,  // 28: holdfast.sync.v1.CoordinatorService.GetNode:output_type -> holdfast.sync.v1.Node
-	22, // 29: holdfast.sync.v1.CoordinatorService.DrainNode:output_type -> google.longrunning.Operation
-	22, // 30: holdfast.sync.v1.CoordinatorService.BulkSync:output_type -> google.longrunning.Operation
-	13, // 31: holdfast.sync.v1.CoordinatorService.ListOperations:output_type -> holdfast.sync.v1.ListOperationsResponse
-	22, // 32: holdfast.sync.v1.CoordinatorService.GetOperation:output_type -> google.longrunning.Operation
-	16, // 33: holdfast.sync.v1.CoordinatorService.WatchMembership:output_type -> holdfast.sync.v1.WatchMembershipResponse
-	25, // [25:34] is the sub-list for method output_type
-	16, // [16:25] is the sub-list for method input_type
-	16, // [16:16] is the sub-list for extension type_name
-	16, // [16:16] is the sub-list for extension extendee
-	0,  // [0:16] is the sub-list for field type_name
+	17, // 4: holdfast.sync.v1.Node.join_after_time:type_name -> google.protobuf.Timestamp
+	19, // 5: holdfast.sync.v1.JoinRequest.fenced_life:type_name -> holdfast.dpd.v1.NodeLife
+	19, // 6: holdfast.sync.v1.JoinResponse.life:type_name -> holdfast.dpd.v1.NodeLife
+	20, // 7: holdfast.sync.v1.JoinResponse.membership:type_name -> holdfast.dpd.v1.Membership
+	21, // 8: holdfast.sync.v1.JoinResponse.keys:type_name -> holdfast.dpd.v1.KeySet
+	19, // 9: holdfast.sync.v1.LeaveRequest.life:type_name -> holdfast.dpd.v1.NodeLife
+	1,  // 10: holdfast.sync.v1.ListNodesResponse.nodes:type_name -> holdfast.sync.v1.Node
+	17, // 11: holdfast.sync.v1.OperationMetadata.create_time:type_name -> google.protobuf.Timestamp
+	17, // 12: holdfast.sync.v1.OperationMetadata.end_time:type_name -> google.protobuf.Timestamp
+	22, // 13: holdfast.sync.v1.ListOperationsResponse.operations:type_name -> google.longrunning.Operation
+	23, // 14: holdfast.sync.v1.WatchMembershipResponse.kind:type_name -> holdfast.dpd.v1.WatchKind
+	1,  // 15: holdfast.sync.v1.WatchMembershipResponse.nodes:type_name -> holdfast.sync.v1.Node
+	24, // 16: holdfast.sync.v1.WatchMembershipResponse.laddr_blocks:type_name -> holdfast.dpd.v1.LaddrBlock
+	2,  // 17: holdfast.sync.v1.CoordinatorService.Join:input_type -> holdfast.sync.v1.JoinRequest
+	4,  // 18: holdfast.sync.v1.CoordinatorService.Leave:input_type -> holdfast.sync.v1.LeaveRequest
+	6,  // 19: holdfast.sync.v1.CoordinatorService.ListNodes:input_type -> holdfast.sync.v1.ListNodesRequest
+	8,  // 20: holdfast.sync.v1.CoordinatorService.GetNode:input_type -> holdfast.sync.v1.GetNodeRequest
+	9,  // 21: holdfast.sync.v1.CoordinatorService.DrainNode:input_type -> holdfast.sync.v1.DrainNodeRequest
+	10, // 22: holdfast.sync.v1.CoordinatorService.BulkSync:input_type -> holdfast.sync.v1.BulkSyncRequest
+	12, // 23: holdfast.sync.v1.CoordinatorService.ListOperations:input_type -> holdfast.sync.v1.ListOperationsRequest
+	14, // 24: holdfast.sync.v1.CoordinatorService.GetOperation:input_type -> holdfast.sync.v1.GetOperationRequest
+	15, // 25: holdfast.sync.v1.CoordinatorService.WatchMembership:input_type -> holdfast.sync.v1.WatchMembershipRequest
+	3,  // 26: holdfast.sync.v1.CoordinatorService.Join:output_type -> holdfast.sync.v1.JoinResponse
+	5,  // 27: holdfast.sync.v1.CoordinatorService.Leave:output_type -> holdfast.sync.v1.LeaveResponse
+	7,  // 28: holdfast.sync.v1.CoordinatorService.ListNodes:output_type -> holdfast.sync.v1.ListNodesResponse
+	1,  // 29: holdfast.sync.v1.CoordinatorService.GetNode:output_type -> holdfast.sync.v1.Node
+	22, // 30: holdfast.sync.v1.CoordinatorService.DrainNode:output_type -> google.longrunning.Operation
+	22, // 31: holdfast.sync.v1.CoordinatorService.BulkSync:output_type -> google.longrunning.Operation
+	13, // 32: holdfast.sync.v1.CoordinatorService.ListOperations:output_type -> holdfast.sync.v1.ListOperationsResponse
+	22, // 33: holdfast.sync.v1.CoordinatorService.GetOperation:output_type -> google.longrunning.Operation
+	16, // 34: holdfast.sync.v1.CoordinatorService.WatchMembership:output_type -> holdfast.sync.v1.WatchMembershipResponse
+	26, // [26:35] is the sub-list for method output_type
+	17, // [17:26] is the sub-list for method input_type
+	17, // [17:17] is the sub-list for extension type_name
+	17, // [17:17] is the sub-list for extension extendee
+	0,  // [0:17] is the sub-list for field type_name
 }
 
 func init() { file_holdfast_sync_v1_coordinator_service_proto_init() }

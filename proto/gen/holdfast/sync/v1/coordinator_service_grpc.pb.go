@@ -38,8 +38,13 @@ const (
 // CoordinatorService owns membership: node ids, incarnations, views, sync addresses, laddr leases, keys.
 type CoordinatorServiceClient interface {
 	// Join gives a data plane its identity and its place in the view. Calling it again with the same process_id answers
-	// the same life. The node is JOINING afterwards; it is admitted when its sync status says so.
-	// RESOURCE_EXHAUSTED (SIP_POOL_EXHAUSTED) when no sync address is free.
+	// the same life. The node is JOINING afterwards; it is admitted when its sync status says so. A node that makes no
+	// progress towards its admission for 60 s (flag --join-timeout of the coordinator, 10 s to 1 h) is put aside.
+	// RESOURCE_EXHAUSTED (SIP_POOL_EXHAUSTED) when no sync address is free, RESOURCE_EXHAUSTED (JOIN_BACK_OFF) when the node
+	// must wait: it was put aside, or more than 5 of its lives in a row were over before one had been admitted for 60 s. The
+	// wait is 10 s (flag --join-back-off, up to 10 min; 0 is none), doubles each time up to 10 min, and begins anew after a
+	// life that was admitted for 60 s. It does not hold while no other node is admitted. The error's metadata has
+	// `retry_after_ms`.
 	Join(ctx context.Context, in *JoinRequest, opts ...grpc.CallOption) (*JoinResponse, error)
 	// Leave takes a node out of the view on its own word. Its blocks return as a dead node's do.
 	Leave(ctx context.Context, in *LeaveRequest, opts ...grpc.CallOption) (*LeaveResponse, error)
@@ -176,8 +181,13 @@ type CoordinatorService_WatchMembershipClient = grpc.ServerStreamingClient[Watch
 // CoordinatorService owns membership: node ids, incarnations, views, sync addresses, laddr leases, keys.
 type CoordinatorServiceServer interface {
 	// Join gives a data plane its identity and its place in the view. Calling it again with the same process_id answers
-	// the same life. The node is JOINING afterwards; it is admitted when its sync status says so.
-	// RESOURCE_EXHAUSTED (SIP_POOL_EXHAUSTED) when no sync address is free.
+	// the same life. The node is JOINING afterwards; it is admitted when its sync status says so. A node that makes no
+	// progress towards its admission for 60 s (flag --join-timeout of the coordinator, 10 s to 1 h) is put aside.
+	// RESOURCE_EXHAUSTED (SIP_POOL_EXHAUSTED) when no sync address is free, RESOURCE_EXHAUSTED (JOIN_BACK_OFF) when the node
+	// must wait: it was put aside, or more than 5 of its lives in a row were over before one had been admitted for 60 s. The
+	// wait is 10 s (flag --join-back-off, up to 10 min; 0 is none), doubles each time up to 10 min, and begins anew after a
+	// life that was admitted for 60 s. It does not hold while no other node is admitted. The error's metadata has
+	// `retry_after_ms`.
 	Join(context.Context, *JoinRequest) (*JoinResponse, error)
 	// Leave takes a node out of the view on its own word. Its blocks return as a dead node's do.
 	Leave(context.Context, *LeaveRequest) (*LeaveResponse, error)
