@@ -211,6 +211,14 @@ func (n *Node) applyMembership(ctx context.Context, m control.Membership) (bool,
 	case m.Self.Life != n.life:
 		return false, fmt.Errorf("%w: id %d incarnation %d, this is id %d incarnation %d", control.ErrWrongLife,
 			m.Self.Life.ID, m.Self.Life.Inc, n.life.ID, n.life.Inc)
+	case m.Over():
+		// Peers say so too, if they are reached. One that the coordinator put aside may have reached none.
+		if n.state == control.StateFenced {
+			return false, nil
+		}
+		n.fence(ctx)
+		n.notify()
+		return true, nil
 	case m.View < n.view.View:
 		return false, fmt.Errorf("%w: %d, in force is %d", control.ErrStaleView, m.View, n.view.View)
 	case m.View == n.view.View:

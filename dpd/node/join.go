@@ -52,7 +52,7 @@ func (j *joiner) join(ctx context.Context, fenced flow.Node) (assignment, error)
 	if _, err := rand.Read(id); err != nil {
 		return assignment{}, fmt.Errorf("making a process id: %w", err)
 	}
-	wait := joinRetryMin
+	wait, said := joinRetryMin, ""
 	for {
 		var failed []error
 		for _, at := range j.cfg.Control.Coordinators {
@@ -65,7 +65,11 @@ func (j *joiner) join(ctx context.Context, fenced flow.Node) (assignment, error)
 		if ctx.Err() != nil {
 			return assignment{}, ctx.Err()
 		}
-		j.log.Warn("no coordinator lets this node join; trying again", "wait", wait, "err", errors.Join(failed...))
+		// A node that is held back asks for minutes: the same answer is said once.
+		if text := errors.Join(failed...).Error(); text != said {
+			said = text
+			j.log.Warn("no coordinator lets this node join; trying again", "wait", wait, "err", text)
+		}
 		select {
 		case <-ctx.Done():
 			return assignment{}, ctx.Err()

@@ -255,7 +255,7 @@ func (n *Node) clockTurned(ctx context.Context) bool {
 
 // fence stops allocating, withdraws, and has member join again under a new incarnation.
 func (n *Node) fence(ctx context.Context) {
-	n.log.Warn("peers say that this life is over", "id", n.life.ID, "incarnation", n.life.Inc)
+	n.log.Warn("peers or the coordinator say that this life is over", "id", n.life.ID, "incarnation", n.life.Inc)
 	n.state = control.StateFenced
 	if err := n.allow(ctx); err != nil {
 		n.log.Error("workers were not told to stop opening sessions", "err", err)
@@ -340,13 +340,13 @@ func (n *Node) conditions() []control.Condition {
 		return control.Condition{Type: t, Met: met, Detail: detail}
 	}
 	alone := len(n.view.Members) <= 1 || !n.cfg.Sync.Enabled
-	free := n.freeToAllocate()
+	free, accepted := n.freeToAllocate(), n.view.StockAccepted
 	return []control.Condition{
 		c(control.ConditionKeys, n.keys.Generation > 0 || n.cfg.Static != nil, "no cluster keys were applied"),
 		c(control.ConditionMembership, n.life != (flow.Node{}), "no view was applied"),
 		c(control.ConditionConfig, n.config.Revision > 0, "no configuration was applied"),
-		c(control.ConditionHello, alone || n.seen.hello, "a live member has not answered HELLO"),
-		c(control.ConditionStock, alone || n.seen.stock, "a live member has not begun its bulk, or less than 70 % of the stock is here"),
+		c(control.ConditionHello, alone || accepted || n.seen.hello, "a live member has not answered HELLO"),
+		c(control.ConditionStock, alone || accepted || n.seen.stock, "a live member has not begun its bulk, or less than 70 % of the stock is here"),
 		c(control.ConditionAllocation, alone || free || n.seen.complete, "no block may be allocated from, and a member has not ended its bulk"),
 		c(control.ConditionRoutes, n.unproved() == "", n.unproved()),
 	}

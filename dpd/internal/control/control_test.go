@@ -144,6 +144,10 @@ func TestViewsAreCheckedBeforeAnythingChanges(t *testing.T) {
 		{"no view number", func(m *dpdv1.Membership) { m.View = 0 }, "membership.view"},
 		{"no own life", func(m *dpdv1.Membership) { m.Self.Life = nil }, "membership.self.life.id"},
 		{"this node is missing", func(m *dpdv1.Membership) { m.Members = m.Members[1:] }, "membership.members"},
+		{"this node is missing, a former life of it fenced", func(m *dpdv1.Membership) {
+			m.Members = m.Members[1:]
+			m.Fenced[0] = &dpdv1.NodeLife{Id: m.GetSelf().GetLife().GetId(), Incarnation: m.GetSelf().GetLife().GetIncarnation() - 1}
+		}, "membership.members"},
 		{"another life of this node", func(m *dpdv1.Membership) { m.Members[0].Life = &dpdv1.NodeLife{Id: 1, Incarnation: 6} }, "membership.members[0].life"},
 		{"one id twice", func(m *dpdv1.Membership) { m.Members[1].Life.Id = 1 }, "membership.members[1].life.id"},
 		{"one sync address twice", func(m *dpdv1.Membership) { m.Members[1].SipV4 = "10.9.0.1" }, "membership.members[1].sip_v4"},
@@ -176,6 +180,30 @@ func TestViewsAreCheckedBeforeAnythingChanges(t *testing.T) {
 				t.Errorf("%v names %v, want %s; applied view %d", err, fields, row.field, p.membership.View)
 			}
 		})
+	}
+}
+
+func TestAViewThatCallsTheReceiverOverNeedNotHaveIt(t *testing.T) {
+	p, m := &fakePlane{}, goodView()
+	m.Members = m.Members[1:]
+	m.Fenced[0] = proto.CloneOf(m.GetSelf().GetLife())
+	_, err := dial(t, p, nil).ApplyMembership(t.Context(), &dpdv1.ApplyMembershipRequest{Membership: m})
+	if err != nil || !p.membership.Over() {
+		t.Fatalf("%v %+v", err, p.membership)
+	}
+	for _, row := range []struct {
+		name  string
+		spoil func(m *Membership)
+	}{
+		{"it is a member", func(m *Membership) { m.Members = append(m.Members, m.Self) }},
+		{"another node is fenced", func(m *Membership) { m.Fenced[0].ID++ }},
+		{"a former life is fenced", func(m *Membership) { m.Fenced[0].Inc-- }},
+	} {
+		q := p.membership
+		q.Fenced = slices.Clone(q.Fenced)
+		if row.spoil(&q); q.Over() {
+			t.Error(row.name)
+		}
 	}
 }
 

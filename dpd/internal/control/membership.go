@@ -74,12 +74,6 @@ func membership(p *dpdv1.Membership) (Membership, error) {
 		}
 		m.Members = append(m.Members, n)
 	}
-	if j, ok := ids[m.Self.Life.ID]; !ok {
-		v.add("membership.members", "this node (id %d) is not among them", m.Self.Life.ID)
-	} else if m.Members[j].Life != m.Self.Life {
-		v.add(fmt.Sprintf("membership.members[%d].life", j), "is another life than membership.self.life")
-	}
-	m.Blocks = v.blocks(p.GetLaddrBlocks())
 	if len(p.GetFenced()) > maxFenced {
 		v.add("membership.fenced", "%d lives, at most %d", len(p.GetFenced()), maxFenced)
 	} else {
@@ -87,6 +81,13 @@ func membership(p *dpdv1.Membership) (Membership, error) {
 			m.Fenced = append(m.Fenced, v.life(fmt.Sprintf("membership.fenced[%d]", i), l))
 		}
 	}
+	if j, ok := ids[m.Self.Life.ID]; !ok && !m.Over() {
+		v.add("membership.members", "this node (id %d) is not among them", m.Self.Life.ID)
+	} else if ok && m.Members[j].Life != m.Self.Life {
+		v.add(fmt.Sprintf("membership.members[%d].life", j), "is another life than membership.self.life")
+	}
+	m.Blocks = v.blocks(p.GetLaddrBlocks())
+	m.StockAccepted = self.GetStockAccepted()
 	return m, v.err()
 }
 

@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"net/netip"
+	"slices"
 
 	"github.com/holdfast-lb/holdfast/dpd/internal/flow"
 )
@@ -129,9 +130,17 @@ type Block struct {
 type Membership struct {
 	View    uint64
 	Self    Member
-	Members []Member // this node among them
+	Members []Member // this node among them, unless its life is over
 	Blocks  []Block
 	Fenced  []flow.Node
+	// StockAccepted: members that gave this node nothing are left out by the coordinator; it may go on with what it has.
+	StockAccepted bool
+}
+
+// Over says whether the view is the word that the receiving life is out for good.
+func (m *Membership) Over() bool {
+	return !slices.ContainsFunc(m.Members, func(p Member) bool { return p.Life == m.Self.Life }) &&
+		slices.ContainsFunc(m.Fenced, func(f flow.Node) bool { return f.ID == m.Self.Life.ID && f.Inc >= m.Self.Life.Inc })
 }
 
 // Key is one sync key.

@@ -47,6 +47,7 @@ type Peer struct {
 	Suspected        bool
 	Desync           bool
 	DigestEqual      bool
+	UnheardMS        uint32 // for how long its PROBEs have shown that nothing sent to it arrives; 0: it arrives, or not known
 	DigestEverEqual  bool
 	DigestEqualAgeMS uint32 // meaningful with DigestEverEqual
 	ProbeAgeMS       uint32

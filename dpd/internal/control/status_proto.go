@@ -16,7 +16,7 @@ func statusProto(s *Status) *dpdv1.SyncStatus {
 	for _, q := range s.Peers {
 		r := &dpdv1.PeerSync{
 			Peer: apiform.Life(q.Life), Established: q.Established, Suspected: q.Suspected, ProbeAgeMs: q.ProbeAgeMS, RttUs: q.RTTMicros,
-			Desync: q.Desync, DigestEqual: q.DigestEqual, Mtu: q.MTU, Sent: q.Sent, Received: q.Received, Gaps: q.Gaps,
+			Desync: q.Desync, DigestEqual: q.DigestEqual, UnheardMs: q.UnheardMS, Mtu: q.MTU, Sent: q.Sent, Received: q.Received, Gaps: q.Gaps,
 			Refused: q.Refused, RecordsSent: q.RecordsSent, RecordsReceived: q.RecordsReceived,
 			ClockOffsetMs: q.ClockOffsetMS, LagMs: q.LagMS,
 		}
