@@ -45,37 +45,48 @@ func (m *Machine) others(n *Node) func(func(*Node) bool) {
 // gate says whether a joiner may be let in. It looks only at a report that runs the present set of lives: an older one
 // does not know whom it lacks. A joiner that is settled before it may allocate has either had every member's whole stock
 // or does not synchronise at all: there is nothing to wait for.
+//
+// A member whose stock does not begin, or does not go on, for BeginGrace is reported and left out. A joiner that needs
+// the whole stock of such a member has it all the same once their digests are equal and every tombstone that the member
+// had before the joiner came is over.
 func (m *Machine) gate(now int64, n *Node, o *observation) bool {
+	o.aging = false
 	if m.setDiff || o.report.View < m.setView {
 		return false
 	}
 	var expected, received uint64
-	open, whole := false, true
+	open, whole, aging := false, true, false
 	for x := range m.others(n) {
 		if m.dead(o, x) {
 			continue
 		}
-		begun := false
-		for _, b := range o.report.Bulk {
-			if b.ID == x.ID && b.Inc == x.Inc && b.Begun {
-				begun = true
-				expected += b.Expected
-				received += min(b.Received, b.Expected)
-				whole = whole && b.Ended
-			}
-		}
-		if begun && greeted(o.report.Peers, x) {
+		b := bulkOf(o.report.Bulk, x)
+		met := b.Begun && greeted(o.report.Peers, x)
+		stalled := now-o.moved(now, x, b) >= m.cfg.BeginGrace
+		if met && b.Ended {
+			expected += min(b.Expected, maxStock)
+			received += min(b.Received, b.Expected, maxStock)
 			continue
 		}
-		whole = false
+		if m.equal(o, x) {
+			aging = aging || now-n.JoinedAt < m.cfg.TombAge
+			whole = whole && now-n.JoinedAt >= m.cfg.TombAge
+		} else {
+			whole = false
+		}
 		if o.report.Settled {
 			continue
 		}
-		if now-o.began < m.cfg.BeginGrace {
-			open = true
-		} else if !o.leftOut[x.ID] {
+		switch {
+		case stalled && !o.leftOut[x.ID]:
 			o.leftOut[x.ID] = true
 			m.say(Event{Kind: MemberLeftOut, Node: n.ID, Inc: n.Inc, Peer: x.ID})
+		case stalled:
+		case met:
+			expected += min(b.Expected, maxStock)
+			received += min(b.Received, b.Expected, maxStock)
+		default:
+			open = true
 		}
 	}
 	if !o.report.Settled && (open || received*100 < expected*m.cfg.ReadyPercent) {
@@ -87,10 +98,46 @@ func (m *Machine) gate(now int64, n *Node, o *observation) bool {
 		case b == nil && m.hasBlocks(is6):
 			return false
 		case b != nil && !b.Clean && !whole:
+			o.aging = aging
 			return false
 		}
 	}
 	return true
+}
+
+// maxStock bounds what one member's stock counts, so that no sum of it overflows.
+const maxStock = 1 << 40
+
+// moved is when a joiner got something of a member's stock last.
+func (o *observation) moved(now int64, x *Node, b BulkReport) int64 {
+	f, ok := o.flows[x.ID]
+	switch {
+	case !ok || f.inc != x.Inc:
+		f = flow{inc: x.Inc, at: o.began}
+		if b.Begun {
+			f.at = now
+		}
+	case b.Begun && (!f.begun || b.Received > f.received || b.Ended && !f.ended):
+		f.at = now
+	}
+	f.begun, f.ended, f.received = f.begun || b.Begun, f.ended || b.Ended, max(f.received, b.Received)
+	o.flows[x.ID] = f
+	return f.at
+}
+
+// equal says whether a joiner holds what a member holds by another way than its bulk: their digests are equal. Only
+// where the member can't be asked for its bulk, since its control connection is lost.
+func (m *Machine) equal(o *observation, x *Node) bool {
+	c := m.obs[x.ID]
+	if c == nil || c.control != controlDown {
+		return false
+	}
+	for _, p := range o.report.Peers {
+		if p.ID == x.ID && p.Inc == x.Inc {
+			return p.Greeted && p.Equal && !p.Suspected
+		}
+	}
+	return false
 }
 
 func greeted(peers []PeerReport, x *Node) bool {
@@ -105,7 +152,7 @@ func greeted(peers []PeerReport, x *Node) bool {
 // orderStock asks every member that the joiner has met and that has not begun yet to send its stock, and asks again.
 func (m *Machine) orderStock(now int64, n *Node, o *observation) {
 	for x := range m.others(n) {
-		if !greeted(o.report.Peers, x) || begun(o.report.Bulk, x) {
+		if !greeted(o.report.Peers, x) || bulkOf(o.report.Bulk, x).Begun {
 			continue
 		}
 		if at, ok := o.asked[x.ID]; ok && now-at < m.cfg.BulkRepeat {
@@ -116,13 +163,14 @@ func (m *Machine) orderStock(now int64, n *Node, o *observation) {
 	}
 }
 
-func begun(bulk []BulkReport, x *Node) bool {
+// bulkOf is what a report says of one member's stock; zero when it says nothing.
+func bulkOf(bulk []BulkReport, x *Node) BulkReport {
 	for _, b := range bulk {
 		if b.ID == x.ID && b.Inc == x.Inc {
-			return b.Begun
+			return b
 		}
 	}
-	return false
+	return BulkReport{}
 }
 
 // Restock orders the stock of every member for a node anew, whatever it has.

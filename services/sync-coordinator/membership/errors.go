@@ -9,6 +9,7 @@ var (
 	ErrFamily       = errors.New("membership: a node must want IPv4 or IPv6")
 	ErrTooLong      = errors.New("membership: too many or too long facts about a node")
 	ErrTooMany      = errors.New("membership: bound reached")
+	ErrBackOff      = errors.New("membership: the node may not join again yet")
 	ErrNoSip        = errors.New("membership: no pool has a free sync address")
 	ErrUnknownNode  = errors.New("membership: no node of that name or id")
 	ErrStaleInc     = errors.New("membership: incarnation is not the node's newest")

@@ -10,6 +10,8 @@ const (
 	NodeAdmitted Kind = "admitted"
 	NodeDraining Kind = "draining"
 	NodeRemoved  Kind = "removed"
+	// NodeAside: the joiner made no progress and was put aside.
+	NodeAside Kind = "aside"
 	// NodeFenced: this life was a member when a later one of the same node took its place.
 	NodeFenced      Kind = "fenced"
 	NodeDegraded    Kind = "degraded"
@@ -24,6 +26,12 @@ const (
 	BlockFreed    Kind = "block_freed"
 	KeysRotating  Kind = "keys_rotating"
 	KeysRotated   Kind = "keys_rotated"
+	// KeysHeld: the rotation waits for this member to apply the keys.
+	KeysHeld Kind = "keys_held"
+	// KeysLeftOut: the rotation waited for this member for too long and goes on without it.
+	KeysLeftOut Kind = "keys_left_out"
+	// BlockHeld: the block has waited for a dead life's sessions for long, and member Peer says nothing that frees it.
+	BlockHeld Kind = "block_held"
 )
 
 // Event is one thing that happened, for operators and subscribers. Fields that say nothing are zero.

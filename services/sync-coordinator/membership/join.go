@@ -58,12 +58,16 @@ func (m *Machine) Join(now int64, r JoinRequest) (Node, error) {
 	case n == nil && len(m.st.Nodes) >= MaxNodes:
 		return Node{}, fmt.Errorf("%w: %d node names", ErrTooMany, MaxNodes)
 	}
+	if n != nil && m.mustWait(now, n) {
+		return Node{}, &BackOffError{Name: n.Name, Until: n.JoinAfter, Lives: n.Setbacks}
+	}
 	next := Node{ID: uint32(len(m.st.Nodes) + 1), Name: r.Name}
 	over := uint64(0) // the life that ends by this one
 	if n != nil {
 		next = *n
 		if n.Member() {
 			over = n.Inc
+			m.ended(now, &next, false)
 		}
 	}
 	next.Sip4 = m.sip(next.Sip4, r.IPv4, true)
@@ -74,7 +78,7 @@ func (m *Machine) Join(now int64, r JoinRequest) (Node, error) {
 	fenced := max(next.Fenced, next.Inc, r.StoredInc)
 	next.Inc = max(fenced+1, uint64(max(now, 0)))
 	next.Fenced = fenced
-	next.Cause, next.Degraded = CauseNone, CauseNone
+	next.Cause, next.Degraded, next.Reason = CauseNone, CauseNone, ""
 	next.ControlAddress, next.SyncPort = r.ControlAddress, r.SyncPort
 	if next.SyncPort == 0 {
 		next.SyncPort = DefaultSyncPort
@@ -100,6 +104,22 @@ func (m *Machine) Join(now int64, r JoinRequest) (Node, error) {
 	m.say(Event{Kind: NodeJoined, Node: next.ID, Inc: next.Inc})
 	m.settle(now)
 	return *m.st.Node(next.ID), nil
+}
+
+// mustWait says whether a node is held back. A new process is the word that the former one is over, so a life that is
+// still in the view ends here, whether the next one may begin yet or not.
+func (m *Machine) mustWait(now int64, n *Node) bool {
+	if !n.Member() {
+		return m.heldBack(now, n)
+	}
+	after := *n
+	m.ended(now, &after, false)
+	if !m.heldBack(now, &after) {
+		return false
+	}
+	m.remove(now, n, CauseRestarted, false)
+	m.settle(now)
+	return true
 }
 
 // Leave takes a life out of the view on its own word, whatever the witnesses say. For a life that the machine removed it

@@ -10,6 +10,8 @@ type Config struct {
 	BeginGrace int64
 	// BulkRepeat is how often a member that has not begun is asked again for its stock.
 	BulkRepeat int64
+	// TombAge is the longest life of a tombstone on a member whose links are well.
+	TombAge int64
 	// FenceSettle is the age that a member's fencing of a dead life must have before its "no record" frees a block. No
 	// datagram older than this is accepted, so after it nothing of the dead life can still arrive.
 	FenceSettle int64
@@ -22,8 +24,24 @@ type Config struct {
 	Silence int64
 	// Recover is how long a degraded member must be well before it allocates again.
 	Recover int64
+	// RelapseWithin is the time after a recovery in which the next illness counts as a relapse.
+	RelapseWithin int64
 	// ClockOff is the distance from the median clock at which a member is degraded.
 	ClockOff int64
+	// JoinBound is how long a joiner may make no progress before it is put aside; 0 is for ever.
+	JoinBound int64
+	// JoinFree is how many lives in a row may end before they were of use until the node must wait; then it waits
+	// JoinBackOff, twice as long each time, up to JoinBackOffMax. A JoinBackOff of 0 never makes it wait.
+	JoinFree                    uint32
+	JoinBackOff, JoinBackOffMax int64
+	// JoinStable is how long a life must have been admitted to have been of use.
+	JoinStable int64
+	// KeyNotice is how long a member may keep a step of a key rotation waiting before it is reported, and KeyPatience the
+	// age at which the rotation goes on without such members; 0 is never.
+	KeyNotice, KeyPatience int64
+	// BlockNotice is how long a member may keep a dead life's block from being free before it is reported. There is no
+	// bound: nobody waits for it, since the block can be leased all the same, see lease.
+	BlockNotice int64
 	// KeySettle is how long a key stays readable after the last member stopped sealing with it.
 	KeySettle int64
 }
@@ -31,16 +49,27 @@ type Config struct {
 // DefaultConfig has the values of the design.
 func DefaultConfig() Config {
 	return Config{
-		ReadyPercent: 70,
-		BeginGrace:   10_000,
-		BulkRepeat:   2_000,
-		FenceSettle:  5_000,
-		ReportFresh:  2_000,
-		RelayFresh:   10_000,
-		Silence:      1_500,
-		Recover:      2_000,
-		ClockOff:     500,
-		KeySettle:    10_000,
+		ReadyPercent:  70,
+		BeginGrace:    10_000,
+		BulkRepeat:    2_000,
+		TombAge:       60_000,
+		FenceSettle:   5_000,
+		ReportFresh:   2_000,
+		RelayFresh:    10_000,
+		Silence:       1_500,
+		Recover:       2_000,
+		RelapseWithin: 600_000,
+		ClockOff:      500,
+		KeySettle:     10_000,
+		KeyNotice:     60_000,
+		KeyPatience:   24 * 3_600_000,
+		BlockNotice:   600_000,
+
+		JoinBound:      60_000,
+		JoinFree:       5,
+		JoinBackOff:    10_000,
+		JoinBackOffMax: 600_000,
+		JoinStable:     60_000,
 	}
 }
 
@@ -70,7 +99,10 @@ type Machine struct {
 
 	maxReported uint64 // highest view that any data plane was seen to run
 	setView     uint64 // view of the last change of who is a member under which incarnation
-	keysSettled int64  // when every member was seen to seal with the active key; 0 is not yet
+	keysAsked   int64  // when the step of the rotation began that is waited for; 0 is none
+	keysSaid    map[uint32]Kind
+	blocksDead  map[uint32]waiting // of blocks that wait for a dead life's sessions, by id
+	keysSettled int64              // when every member was seen to seal with the active key; 0 is not yet
 
 	changed bool // State differs from what was last taken
 	bump    bool // and a data plane can see it
@@ -83,7 +115,10 @@ type Machine struct {
 // New starts the machine from what was stored. The view becomes max(stored, reported) + 1, so a coordinator whose store
 // is behind never offers a data plane a view that it must refuse. keys are used only when the store has none.
 func New(cfg Config, stored State, reported uint64, keys Secrets) *Machine {
-	m := &Machine{cfg: cfg, st: stored.Clone(), obs: map[uint32]*observation{}, maxReported: reported}
+	m := &Machine{cfg: cfg, st: stored.Clone(), obs: map[uint32]*observation{}, blocksDead: map[uint32]waiting{}}
+	if believable(stored.View, reported) {
+		m.maxReported = reported
+	}
 	if m.st.Keys.Generation == 0 {
 		m.st.Keys = newKeyring(keys)
 	}
@@ -136,16 +171,24 @@ func (m *Machine) settle(now int64) {
 	m.reclaim(now)
 	m.leaseWaiting()
 	m.gates(now)
+	m.putAside(now)
+	m.forgive(now)
 	m.turnKeys(now)
 }
 
 func (m *Machine) remove(now int64, n *Node, why Cause, byMachine bool) {
+	m.ended(now, n, why == CauseAside)
 	m.enter(now, n, Removed)
 	n.Cause, n.Degraded, n.ByMachine = why, CauseNone, byMachine || n.ByMachine
 	n.Fenced = max(n.Fenced, n.Inc)
 	m.allocatable(n, false)
 	m.touchSet()
-	m.say(Event{Kind: NodeRemoved, Node: n.ID, Inc: n.Inc, Cause: why})
+	kind := NodeRemoved
+	if why == CauseAside {
+		kind = NodeAside
+	}
+	m.say(Event{Kind: kind, Node: n.ID, Inc: n.Inc, Cause: why})
+	m.giveBack(n)
 }
 
 // unmark ends a node's part in the limit on removals by machine.

@@ -10,6 +10,9 @@ type Report struct {
 	// Settled: it has all that it needs itself before it is admitted; its laddr routes are announced and an echo came
 	// back through the router.
 	Settled bool
+	// Met is the number of its own ready conditions that hold; Missing says in words which do not.
+	Met     int
+	Missing string
 	Peers   []PeerReport
 	Bulk    []BulkReport
 	Blocks  []BlockReport
@@ -23,6 +26,9 @@ type PeerReport struct {
 	Inc       uint64
 	Suspected bool // PROBE silent
 	Greeted   bool // HELLO_ACK both ways
+	Equal     bool // the last digests were equal
+	// Unheard: what the peer's PROBEs confirm shows that nothing of the reporter reaches it.
+	Unheard bool
 	// ClockKnown and ClockOffset: this peer's clock minus the reporter's, milliseconds.
 	ClockKnown  bool
 	ClockOffset int64
@@ -75,15 +81,34 @@ type observation struct {
 	leftOut map[uint32]bool
 	// readyView is the view that told it READY; only a report that runs it speaks of routes.
 	readyView uint64
-	ill       int64 // when it was last seen unwell
-	quiet     int64 // since when it is silent without a break; 0 is not
-	held      bool  // its removal was held back and that was said
+	ill       int64           // when it was last seen unwell
+	quiet     int64           // since when it is silent without a break; 0 is not
+	deaf      int64           // since when it is deaf without a break; 0 is not
+	well      int64           // when it recovered last; 0 is never
+	relapses  int             // in a row, each within RelapseWithin of the recovery
+	lifted    bool            // it was seen to run a higher view than the store had
+	flows     map[uint32]flow // of the stocks that it gets, by member
+	held      bool            // its removal was held back and that was said
+	best      progress
+	stepped   int64 // when it made progress last, or began
+	aging     bool  // it waits for nothing but time, see gate
 	appliedKG uint64
 	relayed   map[uint32]relayedUse // by block: the newest that its peers told for it
 }
 
+// flow is how the stock of one member's life comes to a joiner.
+type flow struct {
+	inc          uint64
+	begun, ended bool
+	received     uint64
+	at           int64 // when something of it came last
+}
+
 func newObservation(now int64) *observation {
-	return &observation{began: now, silent: map[uint32]uint64{}, asked: map[uint32]int64{}, leftOut: map[uint32]bool{}, relayed: map[uint32]relayedUse{}}
+	return &observation{
+		began: now, stepped: now, silent: map[uint32]uint64{}, asked: map[uint32]int64{}, leftOut: map[uint32]bool{},
+		flows: map[uint32]flow{}, relayed: map[uint32]relayedUse{},
+	}
 }
 
 // forget drops what was known of a peer's former life.
@@ -91,6 +116,7 @@ func (o *observation) forget(id uint32) {
 	delete(o.silent, id)
 	delete(o.asked, id)
 	delete(o.leftOut, id)
+	delete(o.flows, id)
 }
 
 func (m *Machine) observe(now int64, id uint32) *observation {
@@ -120,13 +146,20 @@ func (m *Machine) Report(now int64, r Report) {
 		}
 	}
 	m.relay(now, &r)
-	if r.View > m.st.View {
-		// Someone was told a view that the store has lost: go above it.
+	if r.View > m.st.View && !o.lifted && believable(m.st.View, r.View) {
+		// Someone was told a view that the store has lost: go above it. Once in a life: those after it come from here.
+		o.lifted = true
 		m.maxReported = max(m.maxReported, r.View)
 		m.bump = true
 	}
 	m.settle(now)
 }
+
+// maxLift is how far ahead of the store a view may be that a data plane reports. One that is further is no view of this
+// cluster, and going above it would use up the numbers.
+const maxLift = 1 << 32
+
+func believable(view, reported uint64) bool { return reported <= view || reported-view <= maxLift }
 
 // Control takes in whether the gRPC connection to a node's life stands.
 func (m *Machine) Control(now int64, id uint32, inc uint64, up bool) {

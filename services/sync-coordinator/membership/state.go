@@ -12,6 +12,8 @@
 //	   │                                        │
 //	   └──────── Join, with a higher inc ─── removed
 //
+// A joiner or a ready node that makes no progress is put aside: removed, for a while that grows each time.
+//
 // Degraded is a flag of a member, not a state: it stays in the view but allocates nothing.
 package membership
 
@@ -32,6 +34,9 @@ const (
 	MaxPools = 64
 	// MaxBlockAddresses is the number of addresses that one block may have.
 	MaxBlockAddresses = 256
+	// MaxFormerBlocks is the number of blocks of one family that former lives of one node may keep from the others: with
+	// so many, its next life is given one of these again.
+	MaxFormerBlocks = 2
 	// MaxNameLen is the length of a node name in bytes.
 	MaxNameLen = 63
 	// DefaultSyncPort is the UDP port of sync datagrams where a node asks for none.
@@ -55,11 +60,16 @@ type Cause string
 
 // Causes of removal and of degradation.
 const (
-	CauseNone   Cause = ""
-	CauseDead   Cause = "dead"   // both witnesses: PROBE silence at a majority, and its gRPC lost
-	CauseLeft   Cause = "left"   // it said so, or someone in its name
-	CauseSilent Cause = "silent" // degraded: PROBE silence at a majority, its gRPC alive
-	CauseClock  Cause = "clock"  // degraded: too far off the median clock
+	CauseNone Cause = ""
+	CauseDead Cause = "dead" // both witnesses: PROBE silence at a majority, and its gRPC lost
+	CauseLeft Cause = "left" // it said so, or someone in its name
+	// CauseAside: it made no progress towards its admission; Node.Reason says what was missing.
+	CauseAside Cause = "aside"
+	// CauseRestarted: its process began anew, and may not join again yet.
+	CauseRestarted Cause = "restarted"
+	CauseSilent    Cause = "silent" // degraded: PROBE silence at a majority
+	CauseDeaf      Cause = "deaf"   // degraded: heard, but nothing reaches it
+	CauseClock     Cause = "clock"  // degraded: too far off the median clock
 )
 
 // Node is one named node. Its id is given once per name and never given again.
@@ -89,6 +99,12 @@ type Node struct {
 	ChangedAt int64 `json:"changed_at"`
 	// Fenced is the highest incarnation of this node that no member may listen to; 0 is none.
 	Fenced uint64 `json:"fenced,omitempty"`
+	// Setbacks counts its newest lives in a row that ended before they were of use.
+	Setbacks uint32 `json:"setbacks,omitempty"`
+	// JoinAfter is when it may join again, unix milliseconds; 0 is at once.
+	JoinAfter int64 `json:"join_after,omitempty"`
+	// Reason says in words what a life lacked that was put aside.
+	Reason string `json:"reason,omitempty"`
 }
 
 // Member says whether the node is in the view.
