@@ -67,17 +67,36 @@ func (m *Machine) KeysApplied(now int64, id uint32, inc, generation uint64) {
 	m.settle(now)
 }
 
+// turnKeys takes the next step once every member has applied the one before. A member that has not for KeyNotice is
+// reported. Once the rotation is KeyPatience old such a member is waited for no longer: until then nothing is lost but
+// time, since both keys open what is sealed; after it the member hears its peers no more, until it is given the keys.
 func (m *Machine) turnKeys(now int64) {
 	k := &m.st.Keys
 	if len(k.Keys) != 2 {
+		m.keysAsked = 0
 		return
 	}
+	if m.keysAsked == 0 {
+		m.keysAsked, m.keysSaid = now, map[uint32]Kind{}
+	}
+	late := now-m.keysAsked >= m.cfg.KeyNotice
+	over := late && m.cfg.KeyPatience > 0 && now-k.Since >= m.cfg.KeyPatience
+	waiting := false
 	for i := range m.st.Nodes {
 		n := &m.st.Nodes[i]
-		if o := m.obs[n.ID]; n.Member() && (o == nil || o.appliedKG < k.Generation) {
-			m.keysSettled = 0
-			return
+		if o := m.obs[n.ID]; !n.Member() || o != nil && o.appliedKG >= k.Generation {
+			continue
 		}
+		switch waiting = waiting || !over; {
+		case over:
+			m.sayKeys(n, KeysLeftOut)
+		case late:
+			m.sayKeys(n, KeysHeld)
+		}
+	}
+	if waiting {
+		m.keysSettled = 0
+		return
 	}
 	newest := k.Keys[1].ID
 	switch {
@@ -92,7 +111,15 @@ func (m *Machine) turnKeys(now int64) {
 		k.Keys = slices.Delete(k.Keys, 0, 1)
 		m.say(Event{Kind: KeysRotated})
 	}
-	m.keysSettled = 0
+	m.keysSettled, m.keysAsked = 0, 0
 	k.Generation++
 	m.changed = true
+}
+
+// sayKeys reports once in a step what is up with a member and the keys.
+func (m *Machine) sayKeys(n *Node, k Kind) {
+	if m.keysSaid[n.ID] != k {
+		m.keysSaid[n.ID] = k
+		m.say(Event{Kind: k, Node: n.ID, Inc: n.Inc})
+	}
 }
