@@ -36,6 +36,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	fs.StringVar(&cfg.NATSListen, "nats-listen", "127.0.0.1:4222", "`host:port` of NATS")
 	fs.StringVar(&cfg.HTTPListen, "http-listen", "127.0.0.1:8080", "`host:port` of REST")
 	fs.StringVar(&cfg.MetricsListen, "metrics-listen", "", "`host:port` of /metrics in clear; empty serves none")
+	cfg.Coordinator.Flags(fs)
 	fs.StringVar(&cfg.HealthSource, "health-source", "", "`address` that health checks come from; empty leaves the choice to the kernel")
 	fs.StringVar(&logFormat, "log-format", "text", "text or json")
 	fs.StringVar(&logLevel, "log-level", "info", "debug, info, warn or error")
@@ -45,6 +46,9 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	}
 	if err == nil {
 		cfg.Log, err = kit.NewLogger(stderr, logFormat, logLevel)
+	}
+	if err == nil {
+		err = cfg.Coordinator.Check()
 	}
 	if err == nil && cfg.Seed != "" {
 		_, err = mesh.ReadSeed(cfg.Seed)

@@ -69,7 +69,9 @@ func (l *liveness) follow(ctx context.Context, wg *sync.WaitGroup) error {
 func (l *liveness) set(ctx context.Context, wg *sync.WaitGroup, list []*syncv1.Node) {
 	wanted := map[string]string{}
 	for _, n := range list {
-		if n.GetState() != syncv1.NodeState_NODE_STATE_REMOVED && n.GetState() != syncv1.NodeState_NODE_STATE_LEFT {
+		switch n.GetState() {
+		case syncv1.NodeState_NODE_STATE_REMOVED, syncv1.NodeState_NODE_STATE_LEFT, syncv1.NodeState_NODE_STATE_ASIDE:
+		default:
 			wanted[strings.TrimPrefix(n.GetName(), "nodes/")] = n.GetControlAddress()
 		}
 	}

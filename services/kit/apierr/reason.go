@@ -51,6 +51,7 @@ var (
 	RSSKeyChanged          = reason("RSS_KEY_CHANGED", codes.FailedPrecondition, "The node spreads packets by another RSS key; metadata names the field.")
 	WrongLife              = reason("WRONG_LIFE", codes.FailedPrecondition, "The node is in another incarnation.")
 	SIPPoolExhausted       = reason("SIP_POOL_EXHAUSTED", codes.ResourceExhausted, "No sync address is free.")
+	JoinBackOff            = reason("JOIN_BACK_OFF", codes.ResourceExhausted, "The node's last lives were over before they were of use: it may join again when metadata's retry_after_ms are over.")
 	LastNode               = reason("LAST_NODE", codes.FailedPrecondition, "No other node is admitted; force does it.")
 	NodeNotInView          = reason("NODE_NOT_IN_VIEW", codes.FailedPrecondition, "The node is not in the view.")
 	NotLeader              = reason("NOT_LEADER", codes.Unavailable, "This replica stands by; another one leads.")

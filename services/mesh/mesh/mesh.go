@@ -48,6 +48,8 @@ type Config struct {
 	Listen, NATSListen, HTTPListen string
 	// MetricsListen is for /metrics in clear; empty serves none.
 	MetricsListen string
+	// Coordinator has the rules on sick nodes; its other fields are set here.
+	Coordinator coordinator.Options
 	// HealthSource is the address that health checks come from; empty leaves the choice to the kernel.
 	HealthSource string
 	Log          *slog.Logger
@@ -196,7 +198,9 @@ func (m *Mesh) startServices(creds *pki.Credentials, keys *seal.Keys, registry p
 		},
 		Log: m.cfg.Log,
 	})
-	coord, err := coordinator.Build(env, coordinator.Options{Scheduler: self, Replicas: 1, Instance: "mesh", Keys: keys})
+	rules := m.cfg.Coordinator
+	rules.Scheduler, rules.Replicas, rules.Instance, rules.Keys = self, 1, "mesh", keys
+	coord, err := coordinator.Build(env, rules)
 	if err != nil {
 		return err
 	}

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/netip"
 	"slices"
+	"strings"
 	"time"
 
 	"google.golang.org/protobuf/types/known/timestamppb"
@@ -51,8 +52,13 @@ func membershipFor(s *membership.State, self *membership.Node) *dpdv1.Membership
 			SipV6:    addrText(self.Sip6),
 			SyncPort: uint32(self.SyncPort),
 			State:    memberState(self),
+
+			StockAccepted: self.Phase == membership.Ready || self.Serving(),
 		},
 		LaddrBlocks: blocksProto(s),
+	}
+	if !self.Member() {
+		m.Self.State = dpdv1.MemberState_MEMBER_STATE_JOINING // it was; `fenced` says that this is over
 	}
 	for i := range s.Nodes {
 		n := &s.Nodes[i]
@@ -115,9 +121,11 @@ func reportOf(s *dpdv1.SyncStatus) (membership.Report, error) {
 		DetectorLate: s.GetDetectorLate(),
 		Settled:      settled(s),
 	}
+	r.Met, r.Missing = conditions(s)
 	for _, p := range s.GetPeers() {
 		r.Peers = append(r.Peers, membership.PeerReport{
 			ID: p.GetPeer().GetId(), Inc: p.GetPeer().GetIncarnation(), Suspected: p.GetSuspected(), Greeted: p.GetEstablished(),
+			Equal: p.GetDigestEqual(), Unheard: p.GetUnheardMs() >= unheardAfter,
 			ClockKnown: p.GetRttUs() > 0, ClockOffset: int64(p.GetClockOffsetMs()),
 		})
 	}
@@ -148,6 +156,36 @@ func reportOf(s *dpdv1.SyncStatus) (membership.Report, error) {
 // millis bounds a duration, so that sums of it can't overflow; nothing is judged by more than minutes.
 func millis(v uint64) int64 { return int64(min(v, uint64(time.Hour/time.Millisecond))) }
 
+// unheardAfter is from when on a peer counts as one that hears nothing, milliseconds: five PROBEs.
+const unheardAfter = 500
+
+// Bounds on what is kept of a node's own words about its conditions.
+const (
+	maxConditions = 16
+	maxDetail     = 100
+)
+
+// conditions counts the ready conditions that hold, and says in words which do not.
+func conditions(s *dpdv1.SyncStatus) (met int, missing string) {
+	var lacks []string
+	list := s.GetReadyConditions()
+	for _, c := range list[:min(len(list), maxConditions)] {
+		if c.GetMet() {
+			met++
+			continue
+		}
+		word := strings.TrimPrefix(c.GetType().String(), "READY_CONDITION_TYPE_")
+		if d := c.GetDetail(); d != "" {
+			word += " (" + strings.ToValidUTF8(d[:min(len(d), maxDetail)], "") + ")"
+		}
+		lacks = append(lacks, word)
+	}
+	if len(lacks) == 0 {
+		return met, ""
+	}
+	return met, "it says that it lacks " + strings.Join(lacks, ", ")
+}
+
 // settled says whether the node itself sees nothing in the way of its admission.
 func settled(s *dpdv1.SyncStatus) bool {
 	if s.GetState() == dpdv1.NodeState_NODE_STATE_READY || s.GetState() == dpdv1.NodeState_NODE_STATE_ADMITTED {
@@ -173,8 +211,11 @@ func nodeState(n *membership.Node) syncv1.NodeState {
 	case membership.Draining:
 		return syncv1.NodeState_NODE_STATE_DRAINING
 	case membership.Removed:
-		if n.Cause == membership.CauseLeft {
+		switch n.Cause {
+		case membership.CauseLeft:
 			return syncv1.NodeState_NODE_STATE_LEFT
+		case membership.CauseAside:
+			return syncv1.NodeState_NODE_STATE_ASIDE
 		}
 		return syncv1.NodeState_NODE_STATE_REMOVED
 	}
@@ -182,7 +223,7 @@ func nodeState(n *membership.Node) syncv1.NodeState {
 }
 
 func nodeProto(n *membership.Node) *syncv1.Node {
-	return &syncv1.Node{
+	p := &syncv1.Node{
 		Name:           "nodes/" + n.Name,
 		Id:             n.ID,
 		Incarnation:    n.Inc,
@@ -197,7 +238,12 @@ func nodeProto(n *membership.Node) *syncv1.Node {
 		StateTime:      timestamppb.New(time.UnixMilli(n.ChangedAt)),
 		Detail:         detail(n),
 		Version:        n.Version,
+		Setbacks:       n.Setbacks,
 	}
+	if !n.Member() && n.JoinAfter > 0 {
+		p.JoinAfterTime = timestamppb.New(time.UnixMilli(n.JoinAfter))
+	}
+	return p
 }
 
 // detail says in words why a node is in its state.
@@ -211,8 +257,14 @@ func detail(n *membership.Node) string {
 		return "its peers hear no PROBE and its control connection is lost"
 	case n.Cause == membership.CauseLeft:
 		return "it left"
+	case n.Cause == membership.CauseAside:
+		return n.Reason
+	case n.Cause == membership.CauseRestarted:
+		return "its process began anew, too often to join again at once"
+	case n.Degraded == membership.CauseDeaf:
+		return "nothing that its peers send reaches it"
 	case n.Degraded == membership.CauseSilent:
-		return "its peers hear no PROBE; its control connection stands"
+		return "its peers hear no PROBE"
 	case n.Degraded == membership.CauseClock:
 		return "its clock is off the median"
 	}
@@ -239,4 +291,5 @@ var eventKinds = map[membership.Kind]eventv1.NodeEventKind{
 	membership.NodeControlBack: eventv1.NodeEventKind_NODE_EVENT_KIND_CONTROL_RESTORED,
 	membership.NodeDegraded:    eventv1.NodeEventKind_NODE_EVENT_KIND_DEGRADED,
 	membership.NodeRecovered:   eventv1.NodeEventKind_NODE_EVENT_KIND_RECOVERED,
+	membership.NodeAside:       eventv1.NodeEventKind_NODE_EVENT_KIND_ASIDE,
 }

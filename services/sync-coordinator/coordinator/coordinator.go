@@ -47,6 +47,12 @@ type Config struct {
 	PoolPoll time.Duration
 	// StoreTimeout bounds one write of the state; 3 s.
 	StoreTimeout time.Duration
+	// JoinTimeout is how long a joining node may make no progress before it is put aside; 60 s.
+	JoinTimeout time.Duration
+	// JoinBackOff is the first pause of a node whose lives are of no use; 10 s, negative none.
+	JoinBackOff time.Duration
+	// KeyPatience is the age at which a key rotation goes on without members that don't apply it; 24 h, negative never.
+	KeyPatience time.Duration
 	// KeyLifetime is the age at which the cluster key is changed; 24 h, negative never.
 	KeyLifetime time.Duration
 	// Replicas of the key-value bucket; 1.
@@ -58,6 +64,15 @@ type Config struct {
 func (c *Config) defaults() {
 	if c.Rules == (membership.Config{}) {
 		c.Rules = membership.DefaultConfig()
+	}
+	if c.JoinTimeout > 0 {
+		c.Rules.JoinBound = c.JoinTimeout.Milliseconds()
+	}
+	if c.JoinBackOff != 0 {
+		c.Rules.JoinBackOff = max(c.JoinBackOff.Milliseconds(), 0)
+	}
+	if c.KeyPatience != 0 {
+		c.Rules.KeyPatience = max(c.KeyPatience.Milliseconds(), 0)
 	}
 	for _, d := range []struct {
 		v *time.Duration
@@ -247,6 +262,7 @@ func (c *Coordinator) do(ctx context.Context, fn func(t *term, now int64) error)
 type metrics struct {
 	leading, view, members prometheus.Gauge
 	terms, removals        prometheus.Counter
+	aside, heldBack        prometheus.Counter
 	relayed                *prometheus.CounterVec
 }
 
@@ -263,6 +279,8 @@ func newMetrics(r prometheus.Registerer) (*metrics, error) {
 		members:  gauge("members", "Nodes in the view."),
 		terms:    counter("terms_lost_total", "Terms that ended by a fault."),
 		removals: counter("removals_total", "Nodes removed by the word of two witnesses."),
+		aside:    counter("put_aside_total", "Joining nodes that made no progress and were put aside."),
+		heldBack: counter("joins_held_back_total", "Joins refused since the node must wait."),
 		relayed: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Namespace: "holdfast", Subsystem: "coordinator", Name: "relayed_block_reports_total",
 			Help: "What members said of a dead node's blocks by way of a peer, by what became of it.",
@@ -271,7 +289,7 @@ func newMetrics(r prometheus.Registerer) (*metrics, error) {
 	if r == nil {
 		return m, nil
 	}
-	for _, x := range []prometheus.Collector{m.leading, m.view, m.members, m.terms, m.removals, m.relayed} {
+	for _, x := range []prometheus.Collector{m.leading, m.view, m.members, m.terms, m.removals, m.aside, m.heldBack, m.relayed} {
 		if err := r.Register(x); err != nil {
 			return nil, fmt.Errorf("register metrics: %w", err)
 		}

@@ -59,6 +59,8 @@ type link struct {
 	cancel context.CancelFunc
 	wake   chan struct{} // capacity 1: desired changed, or the node was seen to lack something
 
+	refused bool // its last status was refused; of the term's goroutine
+
 	mu   sync.Mutex
 	want desired // guarded by mu
 }
@@ -151,7 +153,16 @@ func (l *link) follow(ctx context.Context) (came bool) {
 	if err != nil {
 		return false
 	}
+	var p pace
 	for {
+		if d := p.wait(time.Now()); d > 0 {
+			quiet.Reset(l.t.c.cfg.Silence)
+			select {
+			case <-ctx.Done():
+				return came
+			case <-time.After(d):
+			}
+		}
 		msg, err := stream.Recv()
 		if err != nil {
 			if came && !errors.Is(err, io.EOF) && ctx.Err() == nil {
@@ -179,6 +190,9 @@ func (l *link) follow(ctx context.Context) (came bool) {
 func (l *link) lacks(s *dpdv1.SyncStatus) bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	if s.GetState() == dpdv1.NodeState_NODE_STATE_FENCED {
+		return false // its life is over, and it knows
+	}
 	return s.GetView() < l.want.membership.GetView() || s.GetKeyGeneration() < l.want.keys.GetGeneration()
 }
 

@@ -30,6 +30,10 @@ const (
 // bulkSettle is how long after its order a stock may still look like the one before, milliseconds.
 const bulkSettle = 2000
 
+// operationBound is how long an operation may be under way, milliseconds. One that waits for a node that is stuck ends with
+// an error, and makes room.
+const operationBound = 600_000
+
 // operation is a long-running operation. What it waits for is read off the membership each time, so one that was begun by
 // another replica ends all the same.
 type operation struct {
@@ -89,8 +93,13 @@ func (t *term) turnOperations() {
 				whole = whole && b.GetEnded()
 			}
 			if !whole {
-				continue
+				if now-o.Created < operationBound {
+					continue
+				}
+				o.Error = "not every member gave its stock in time"
 			}
+		case now-o.Created >= operationBound:
+			o.Error = "the node did not end it in time; it may go on there"
 		default:
 			continue
 		}

@@ -29,8 +29,39 @@ type Options struct {
 	Instance string
 	// KeyLifetime is the age at which the cluster key is changed; 0 means 24 h, negative never.
 	KeyLifetime time.Duration
+	// JoinTimeout is how long a joining node may make no progress, 10 s to 1 h; 0 means 60 s.
+	JoinTimeout time.Duration
+	// JoinBackOff is the first pause of a node that was put aside or that joins too often, up to 10 min; 0 means 10 s,
+	// negative none.
+	JoinBackOff time.Duration
+	// KeyPatience is the age at which a key rotation goes on without members that don't apply it, at least 10 min; 0 means
+	// 24 h, negative never.
+	KeyPatience time.Duration
 	// Keys seal what is secret in the store.
 	Keys *seal.Keys
+}
+
+// Flags adds the flags of the rules on sick nodes.
+func (o *Options) Flags(fs *flag.FlagSet) {
+	fs.DurationVar(&o.JoinTimeout, "join-timeout", time.Minute,
+		"`time` without progress after which a joining node is put aside, 10s to 1h")
+	fs.DurationVar(&o.JoinBackOff, "join-back-off", 10*time.Second,
+		"first `pause` of a node that was put aside or whose lives are over too soon, up to 10m; it doubles up to 10m; negative none")
+	fs.DurationVar(&o.KeyPatience, "key-patience", 24*time.Hour,
+		"`age` at which a key rotation goes on without nodes that don't apply it, at least 10m; negative never")
+}
+
+// Check refuses values of these flags that are out of range.
+func (o *Options) Check() error {
+	switch {
+	case o.JoinTimeout != 0 && (o.JoinTimeout < 10*time.Second || o.JoinTimeout > time.Hour):
+		return fmt.Errorf("coordinator: --join-timeout is %v, want 10s to 1h", o.JoinTimeout)
+	case o.JoinBackOff > 10*time.Minute:
+		return fmt.Errorf("coordinator: --join-back-off is %v, want at most 10m", o.JoinBackOff)
+	case o.KeyPatience > 0 && o.KeyPatience < 10*time.Minute:
+		return fmt.Errorf("coordinator: --key-patience is %v, want at least 10m", o.KeyPatience)
+	}
+	return nil
 }
 
 // Process is the kind of process that runs the coordinator alone.
@@ -42,6 +73,7 @@ func Process() kit.Process {
 			fs.StringVar(&o.Scheduler, "scheduler", "127.0.0.1:7301", "`host:port` of the scheduler")
 			fs.IntVar(&o.Replicas, "kv-replicas", 1, "`copies` of the key-value bucket, 1 to 5")
 			fs.DurationVar(&o.KeyLifetime, "key-lifetime", 24*time.Hour, "`age` at which the cluster key is changed; negative never")
+			o.Flags(fs)
 			fs.StringVar(&kek, "kek-file", "", "`file` of mode 0600 with the key that seals the cluster keys in the store, the same at all replicas: 64 hexadecimal digits; a second line may hold the former key")
 			fs.StringVar(&o.Instance, "instance", "", "`name` of this replica in the leader's lease; empty makes one up")
 		},
@@ -79,12 +111,18 @@ func Build(env *kit.Env, o Options) (*Coordinator, error) {
 	if o.Replicas < 1 || o.Replicas > 5 {
 		return nil, fmt.Errorf("coordinator: %d copies of the bucket, want 1 to 5", o.Replicas)
 	}
+	if err := o.Check(); err != nil {
+		return nil, err
+	}
 	scheduler, err := kit.Dial(o.Scheduler, env.ClientTLS(pki.RoleService))
 	if err != nil {
 		return nil, err
 	}
 	pools := schedulerv1.NewAddressPoolServiceClient(scheduler)
-	c, err := New(Config{Replicas: o.Replicas, Instance: o.Instance, KeyLifetime: o.KeyLifetime}, Deps{
+	c, err := New(Config{
+		Replicas: o.Replicas, Instance: o.Instance, KeyLifetime: o.KeyLifetime,
+		JoinTimeout: o.JoinTimeout, JoinBackOff: o.JoinBackOff, KeyPatience: o.KeyPatience,
+	}, Deps{
 		NATS: env.NATS,
 		Dial: func(node, address string, opts ...grpc.DialOption) (*grpc.ClientConn, error) {
 			return kit.Dial(address, env.ClientTLSOf(pki.Identity{Role: pki.RoleDataplane, Name: node}), opts...)

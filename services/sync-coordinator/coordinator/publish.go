@@ -26,10 +26,13 @@ func (t *term) publish(events []membership.Event) {
 		if !public {
 			continue
 		}
+		if e.Kind == membership.NodeAside {
+			t.c.metrics.aside.Inc()
+		}
 		if e.Kind == membership.NodeRemoved {
 			if e.Cause == membership.CauseLeft {
 				kind = eventv1.NodeEventKind_NODE_EVENT_KIND_LEFT
-			} else {
+			} else if e.Cause == membership.CauseDead {
 				t.c.metrics.removals.Inc()
 			}
 		}
@@ -72,7 +75,10 @@ func (t *term) logEvent(e membership.Event, n *membership.Node) {
 		args = append(args, "cause", e.Cause)
 	}
 	switch e.Kind {
-	case membership.RemovalHeld, membership.MemberLeftOut, membership.NodeControlLost, membership.NodeDegraded, membership.NodeRemoved:
+	case membership.NodeAside:
+		t.c.log.Warn(string(e.Kind), append(args, "reason", detail(n))...)
+	case membership.RemovalHeld, membership.MemberLeftOut, membership.NodeControlLost, membership.NodeDegraded, membership.NodeRemoved,
+		membership.KeysHeld, membership.KeysLeftOut, membership.BlockHeld:
 		t.c.log.Warn(string(e.Kind), args...)
 	default:
 		t.c.log.Info(string(e.Kind), args...)

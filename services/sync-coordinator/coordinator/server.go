@@ -55,7 +55,10 @@ func (c *Coordinator) Join(ctx context.Context, r *syncv1.JoinRequest) (*syncv1.
 		return nil
 	})
 	if err != nil {
-		return nil, refusal(err)
+		if errors.Is(err, membership.ErrBackOff) {
+			c.metrics.heldBack.Inc()
+		}
+		return nil, refusalAt(c.clock(), err)
 	}
 	// The view has its number only now that it is stored.
 	err = c.do(ctx, func(t *term, _ int64) error {
@@ -285,8 +288,12 @@ func nodeID(name string) (string, error) {
 	return id, nil
 }
 
-// refusal gives the machine's sentinels their code and reason; what has one already passes.
-func refusal(err error) error {
+// refusal is refusalAt for calls that are never told to wait.
+func refusal(err error) error { return refusalAt(0, err) }
+
+// refusalAt gives the machine's sentinels their code and reason; what has one already passes. now is for how long is left
+// of a wait.
+func refusalAt(now int64, err error) error {
 	if err == nil || apierr.ReasonOf(err) != "" {
 		return err
 	}
@@ -295,6 +302,7 @@ func refusal(err error) error {
 		v.Add(name, "%v", err)
 		return v.Err()
 	}
+	var wait *membership.BackOffError
 	switch {
 	case errors.Is(err, membership.ErrName):
 		return field("node_name")
@@ -306,6 +314,9 @@ func refusal(err error) error {
 		return field("data_addresses")
 	case errors.Is(err, membership.ErrTooMany):
 		return apierr.New(apierr.LimitReached, "%v", err)
+	case errors.As(err, &wait):
+		left := max(wait.Until-now, 1)
+		return apierr.With(apierr.JoinBackOff, map[string]string{"retry_after_ms": fmt.Sprint(left)}, "%v", err)
 	case errors.Is(err, membership.ErrNoSip):
 		return apierr.New(apierr.SIPPoolExhausted, "%v", err)
 	case errors.Is(err, membership.ErrUnknownNode):

@@ -246,7 +246,8 @@ func (t *term) syncLinks(ctx context.Context) {
 	wanted := map[uint32]bool{}
 	for i := range t.stored.Nodes {
 		n := &t.stored.Nodes[i]
-		if !n.Member() {
+		// One that was put aside may have no link to any peer: nobody else tells it that its life is over.
+		if !n.Member() && n.Cause != membership.CauseAside {
 			continue
 		}
 		wanted[n.ID] = true
@@ -306,9 +307,13 @@ func (t *term) report(now int64, l *link, s *dpdv1.SyncStatus) {
 	}
 	r, err := reportOf(s)
 	if err != nil {
-		t.c.log.Warn("status refused", "node", n.Name, "error", err)
+		if !l.refused {
+			l.refused = true
+			t.c.log.Warn("status refused", "node", n.Name, "error", err)
+		}
 		return
 	}
+	l.refused = false
 	t.status[l.id] = s
 	t.m.KeysApplied(now, l.id, n.Inc, s.GetKeyGeneration())
 	t.m.Report(now, r)
@@ -351,6 +356,9 @@ func (t *term) nodeProto(now int64, n *membership.Node) *syncv1.Node {
 	p := nodeProto(n)
 	p.ControlAlive = n.Member() && t.m.ControlAlive(n.ID)
 	p.Suspected = t.m.Suspected(now, n.ID)
+	if missing, idle, ok := t.m.Waiting(now, n.ID); ok {
+		p.Detail += fmt.Sprintf("; no progress for %d s: %s", idle/1000, missing)
+	}
 	return p
 }
 

@@ -144,6 +144,9 @@ type plane struct {
 	drains  int
 	deaf    map[uint32]bool // peers that it does not hear
 	hung    bool
+	frozen  bool // answers no call but its status
+	unready bool // never has all that it needs
+	loud    bool // tells its status without end
 	changed chan struct{}
 }
 
@@ -253,17 +256,35 @@ func (p *plane) take(m *dpdv1.Membership) {
 	p.st.BlockUsage = nil
 	for _, b := range m.GetLaddrBlocks() {
 		p.st.BlockUsage = append(p.st.BlockUsage, &dpdv1.BlockUsage{BlockId: b.GetId()})
-		if proto.Equal(b.GetHolder(), p.st.GetSelf()) && b.GetAllocatable() {
+		if proto.Equal(b.GetHolder(), p.st.GetSelf()) && b.GetAllocatable() && !p.unready {
 			p.st.State = dpdv1.NodeState_NODE_STATE_READY
 		}
 	}
 	p.st.Fenced = nil
 	for _, f := range m.GetFenced() {
+		if proto.Equal(f, p.st.GetSelf()) {
+			p.st.State = dpdv1.NodeState_NODE_STATE_FENCED
+		}
 		p.st.Fenced = append(p.st.Fenced, &dpdv1.FencedAge{Life: f, AgeMs: 100})
 	}
 }
 
-func (p *plane) ApplyMembership(_ context.Context, r *dpdv1.ApplyMembershipRequest) (*dpdv1.ApplyMembershipResponse, error) {
+// freeze holds a call of a frozen plane until its caller gives up.
+func (p *plane) freeze(ctx context.Context) error {
+	p.mu.Lock()
+	frozen := p.frozen
+	p.mu.Unlock()
+	if frozen {
+		<-ctx.Done()
+		return ctx.Err()
+	}
+	return nil
+}
+
+func (p *plane) ApplyMembership(ctx context.Context, r *dpdv1.ApplyMembershipRequest) (*dpdv1.ApplyMembershipResponse, error) {
+	if err := p.freeze(ctx); err != nil {
+		return nil, err
+	}
 	m := r.GetMembership()
 	var err error
 	p.edit(func() {
@@ -282,16 +303,25 @@ func (p *plane) ApplyMembership(_ context.Context, r *dpdv1.ApplyMembershipReque
 	return &dpdv1.ApplyMembershipResponse{View: m.GetView(), Changed: true}, nil
 }
 
-func (p *plane) ApplyKeys(_ context.Context, r *dpdv1.ApplyKeysRequest) (*dpdv1.ApplyKeysResponse, error) {
+func (p *plane) ApplyKeys(ctx context.Context, r *dpdv1.ApplyKeysRequest) (*dpdv1.ApplyKeysResponse, error) {
+	if err := p.freeze(ctx); err != nil {
+		return nil, err
+	}
 	p.edit(func() { p.keys, p.st.KeyGeneration = r.GetKeys(), r.GetKeys().GetGeneration() })
 	return &dpdv1.ApplyKeysResponse{Generation: r.GetKeys().GetGeneration(), Changed: true}, nil
 }
 
-func (p *plane) GetInfo(context.Context, *dpdv1.GetInfoRequest) (*dpdv1.GetInfoResponse, error) {
+func (p *plane) GetInfo(ctx context.Context, _ *dpdv1.GetInfoRequest) (*dpdv1.GetInfoResponse, error) {
+	if err := p.freeze(ctx); err != nil {
+		return nil, err
+	}
 	return &dpdv1.GetInfoResponse{Name: p.name, Sync: p.statusNow()}, nil
 }
 
-func (p *plane) StartBulkSync(_ context.Context, r *dpdv1.StartBulkSyncRequest) (*dpdv1.StartBulkSyncResponse, error) {
+func (p *plane) StartBulkSync(ctx context.Context, r *dpdv1.StartBulkSyncRequest) (*dpdv1.StartBulkSyncResponse, error) {
+	if err := p.freeze(ctx); err != nil {
+		return nil, err
+	}
 	to, from := p.w.byLife(r.GetTo()), p.life()
 	if to != nil {
 		to.edit(func() {
@@ -302,7 +332,10 @@ func (p *plane) StartBulkSync(_ context.Context, r *dpdv1.StartBulkSyncRequest) 
 	return &dpdv1.StartBulkSyncResponse{}, nil
 }
 
-func (p *plane) Drain(context.Context, *dpdv1.DrainRequest) (*dpdv1.DrainResponse, error) {
+func (p *plane) Drain(ctx context.Context, _ *dpdv1.DrainRequest) (*dpdv1.DrainResponse, error) {
+	if err := p.freeze(ctx); err != nil {
+		return nil, err
+	}
 	p.edit(func() {
 		p.drains++
 		p.st.State = dpdv1.NodeState_NODE_STATE_DRAINED
@@ -315,6 +348,9 @@ func (p *plane) statusNow() *dpdv1.SyncStatus {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	s := proto.CloneOf(p.st)
+	if p.unready {
+		s.ReadyConditions = []*dpdv1.ReadyCondition{{Type: dpdv1.ReadyConditionType_READY_CONDITION_TYPE_CONFIG, Detail: "no configuration was applied"}}
+	}
 	for _, m := range p.view.GetMembers() {
 		if l := m.GetLife(); l.GetId() != s.GetSelf().GetId() {
 			s.Peers = append(s.Peers, &dpdv1.PeerSync{Peer: l, Established: true, Suspected: p.deaf[l.GetId()]})
@@ -328,7 +364,7 @@ func (p *plane) WatchSync(r *dpdv1.WatchSyncRequest, s grpc.ServerStreamingServe
 	defer every.Stop()
 	for {
 		p.mu.Lock()
-		hung, changed := p.hung, p.changed
+		hung, loud, changed := p.hung, p.loud, p.changed
 		p.mu.Unlock()
 		if hung {
 			<-s.Context().Done()
@@ -336,6 +372,9 @@ func (p *plane) WatchSync(r *dpdv1.WatchSyncRequest, s grpc.ServerStreamingServe
 		}
 		if err := s.Send(&dpdv1.WatchSyncResponse{Status: p.statusNow()}); err != nil {
 			return err
+		}
+		if loud {
+			continue
 		}
 		select {
 		case <-s.Context().Done():
