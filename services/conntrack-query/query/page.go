@@ -7,6 +7,10 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"time"
+
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
 
 	conntrackv1 "github.com/holdfast-lb/holdfast/proto/gen/holdfast/conntrack/v1"
 	dpdv1 "github.com/holdfast-lb/holdfast/proto/gen/holdfast/dpd/v1"
@@ -14,6 +18,12 @@ import (
 
 // maxWindow is the number of sessions that one step asks of each node.
 const maxWindow = 10_000
+
+// lagBudget is how much longer than the others one node may take in all, over the steps of one walk. One that takes longer
+// is named and left out: each of its answers may come in time, and hundreds of them still be too late.
+const lagBudget = 4 * time.Second
+
+var errSlow = status.Error(codes.DeadlineExceeded, "it answers much slower than the others")
 
 // Lister lists sessions of one node. Every node lists in the same order, and a cursor names a place of that order, so
 // cursors of different nodes can be compared byte by byte.
@@ -41,10 +51,11 @@ type walk struct {
 	push   *dpdv1.SessionFilter
 	nodes  []Node
 	failed map[string]error // by node name; such a node is left out from then on
+	lags   map[string]time.Duration
 }
 
 func newWalk(l Lister, d *Directory, f *Filter) *walk {
-	return &walk{lister: l, dir: d, filter: f, push: f.Tuple(), nodes: slices.Clone(d.Nodes), failed: map[string]error{}}
+	return &walk{lister: l, dir: d, filter: f, push: f.Tuple(), nodes: slices.Clone(d.Nodes), failed: map[string]error{}, lags: map[string]time.Duration{}}
 }
 
 // page returns at most size sessions after a place, each once, and the place where it ended; nil when nothing follows.
@@ -123,7 +134,11 @@ func (w *walk) upTo(ctx context.Context, x *window, after, end []byte, last *dpd
 	}
 	var within []*dpdv1.Session
 	lo, hi := 0, len(x.list)
+	begun := time.Now()
 	for lo < hi {
+		if w.lags[x.node.Name]+time.Since(begun) > lagBudget {
+			return nil, errSlow // nobody else is asked meanwhile
+		}
 		mid := (lo + hi + 1) / 2
 		list, at, err := w.lister.List(ctx, x.node, w.push, after, mid)
 		switch {
@@ -137,12 +152,15 @@ func (w *walk) upTo(ctx context.Context, x *window, after, end []byte, last *dpd
 			hi = mid - 1
 		}
 	}
+	w.lags[x.node.Name] += time.Since(begun)
 	return within, nil
 }
 
 func (w *walk) windows(ctx context.Context, after []byte, width int) []window {
 	wins := make([]window, len(w.nodes))
 	errs := make([]error, len(w.nodes))
+	took := make([]time.Duration, len(w.nodes))
+	begun := time.Now()
 	var wg sync.WaitGroup
 	for i := range w.nodes {
 		wg.Go(func() {
@@ -151,12 +169,16 @@ func (w *walk) windows(ctx context.Context, after []byte, width int) []window {
 			if err == nil && (len(list) > width || (end != nil) != (len(list) == width)) {
 				err = errBadList
 			}
-			wins[i], errs[i] = window{n, list, end}, err
+			wins[i], errs[i], took[i] = window{n, list, end}, err, time.Since(begun)
 		})
 	}
 	wg.Wait()
+	usual := slices.Sorted(slices.Values(took))[(len(took)-1)/2:]
 	kept := wins[:0]
 	for i, x := range wins {
+		if w.lags[x.node.Name] += max(took[i]-usual[0], 0); errs[i] == nil && w.lags[x.node.Name] > lagBudget {
+			errs[i] = errSlow
+		}
 		if errs[i] != nil {
 			w.fail(x.node, errs[i])
 			continue
