@@ -66,7 +66,11 @@ func (p *plane) GetSession(ctx context.Context, r *dpdv1.GetSessionRequest) (*dp
 	return nil, status.Error(codes.NotFound, "no")
 }
 
-func (p *plane) DeleteSessions(_ context.Context, r *dpdv1.DeleteSessionsRequest) (*dpdv1.DeleteSessionsResponse, error) {
+func (p *plane) DeleteSessions(ctx context.Context, r *dpdv1.DeleteSessionsRequest) (*dpdv1.DeleteSessionsResponse, error) {
+	if p.hung {
+		<-ctx.Done()
+		return nil, ctx.Err()
+	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.deleted = append(p.deleted, r)
@@ -318,6 +322,16 @@ func TestDeleteAsksEveryOwner(t *testing.T) {
 		if _, err := s.DeleteSessions(t.Context(), &conntrackv1.DeleteSessionsRequest{Filter: filter}); !apierr.Is(err, want) {
 			t.Errorf("%q: %v", filter, err)
 		}
+	}
+}
+
+func TestAHungNodeHoldsUpNoDelete(t *testing.T) {
+	hung, b := stocked("lb-a", 0, 5), stocked("lb-b", 0, 5)
+	hung.hung = true
+	s := start(t, hung, b)
+	res, err := s.DeleteSessions(t.Context(), &conntrackv1.DeleteSessionsRequest{Filter: "virtual_service=web"})
+	if err != nil || res.GetCount() != 2 || len(res.GetNodeErrors()) != 1 || res.GetNodeErrors()[0].GetNode() != "nodes/lb-a" {
+		t.Fatalf("%v %v", res, err)
 	}
 }
 

@@ -445,6 +445,11 @@ func TestNodesAreAskedWhetherTheyServe(t *testing.T) {
 	w := newWorld(t)
 	h := health.NewServer()
 	good, srv := serve(t, func(s *grpc.Server) { grpc_health_v1.RegisterHealthServer(s, h) })
+	hung, err := net.Listen("tcp", "127.0.0.1:0") // takes connections and never says a word
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer hung.Close()
 	node := func(name, addr string, st syncv1.NodeState) *syncv1.Node {
 		return &syncv1.Node{Name: "nodes/" + name, ControlAddress: addr, State: st}
 	}
@@ -452,6 +457,8 @@ func TestNodesAreAskedWhetherTheyServe(t *testing.T) {
 		node("lb-a", good, syncv1.NodeState_NODE_STATE_ADMITTED),
 		node("lb-b", "127.0.0.1:1", syncv1.NodeState_NODE_STATE_JOINING),
 		node("lb-c", good, syncv1.NodeState_NODE_STATE_REMOVED),
+		node("lb-d", hung.Addr().String(), syncv1.NodeState_NODE_STATE_ADMITTED),
+		node("lb-e", good, syncv1.NodeState_NODE_STATE_ASIDE),
 	}
 	s, _ := w.start()
 	serving := func(name string) (bool, bool) {
@@ -476,8 +483,13 @@ func TestNodesAreAskedWhetherTheyServe(t *testing.T) {
 	if yes, known := serving("lb-b"); yes || !known {
 		t.Error("a node that refuses connections serves")
 	}
-	if _, known := serving("lb-c"); known {
-		t.Error("a removed node is watched")
+	for _, out := range []string{"lb-c", "lb-e"} {
+		if _, known := serving(out); known {
+			t.Errorf("%s is watched, and not in the view", out)
+		}
+	}
+	if yes, known := serving("lb-d"); yes || !known {
+		t.Error("a node that never answers serves")
 	}
 	h.SetServingStatus("", grpc_health_v1.HealthCheckResponse_NOT_SERVING)
 	w.until("NOT_SERVING is heard", func() bool { yes, _ := serving("lb-a"); return !yes })

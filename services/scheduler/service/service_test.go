@@ -42,6 +42,7 @@ type plane struct {
 	conf   *dpdv1.ApplyConfigRequest
 	calls  int
 	refuse int
+	hung   bool // never answers an ApplyConfig; set before it is in the view
 }
 
 func startPlane(t *testing.T) *plane {
@@ -64,7 +65,11 @@ func startPlane(t *testing.T) *plane {
 	return p
 }
 
-func (p *plane) ApplyConfig(_ context.Context, r *dpdv1.ApplyConfigRequest) (*dpdv1.ApplyConfigResponse, error) {
+func (p *plane) ApplyConfig(ctx context.Context, r *dpdv1.ApplyConfigRequest) (*dpdv1.ApplyConfigResponse, error) {
+	if p.hung {
+		<-ctx.Done()
+		return nil, ctx.Err()
+	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.calls++
@@ -324,6 +329,26 @@ func TestDeadNodeIsReportedAndDelaysNoOther(t *testing.T) {
 		i := slices.IndexFunc(r.GetNodes(), func(n *schedulerv1.NodeRollout) bool { return n.GetNode() == "nodes/broken" })
 		return err == nil && i >= 0 && r.GetNodes()[i].GetFailures() > 0 && strings.Contains(r.GetNodes()[i].GetError(), "not now")
 	})
+}
+
+func TestANodeThatNeverAcknowledgesDelaysNoOther(t *testing.T) {
+	w := newWorld(t)
+	a, hung := startPlane(t), startPlane(t)
+	hung.hung = true
+	w.coord.set(member("hung", 1, hung, syncv1.NodeState_NODE_STATE_ADMITTED), member("a", 1, a, syncv1.NodeState_NODE_STATE_ADMITTED))
+	w.create("web", 80)
+	w.runs(a, "web:80[]")
+	w.create("mail", 25)
+	w.runs(a, "web:80[] mail:25[]")
+	b := startPlane(t) // and one that comes later
+	w.coord.set(member("hung", 1, hung, syncv1.NodeState_NODE_STATE_ADMITTED), member("a", 1, a, syncv1.NodeState_NODE_STATE_ADMITTED),
+		member("b", 1, b, syncv1.NodeState_NODE_STATE_JOINING))
+	w.runs(b, "web:80[] mail:25[]")
+	r, err := w.ro.GetRollout(t.Context(), &schedulerv1.GetRolloutRequest{})
+	i := slices.IndexFunc(r.GetNodes(), func(n *schedulerv1.NodeRollout) bool { return n.GetNode() == "nodes/hung" })
+	if err != nil || i < 0 || r.GetNodes()[i].GetRevision() == r.GetRevision() {
+		t.Fatalf("%v %v", r, err)
+	}
 }
 
 func TestVerdictsReachTheDataPlanes(t *testing.T) {
