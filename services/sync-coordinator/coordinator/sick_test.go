@@ -74,6 +74,9 @@ func TestAJoinerThatNeverGetsReadyIsPutAsideAndToldAndSeen(t *testing.T) {
 		defer x.mu.Unlock()
 		return x.st.GetState() == dpdv1.NodeState_NODE_STATE_FENCED
 	})
+	if m := x.applied(); m.GetSelf().GetState() != dpdv1.MemberState_MEMBER_STATE_JOINING || len(m.GetMembers()) != 2 || !proto.Equal(m.GetSelf().GetLife(), life) {
+		t.Errorf("it was told %v", m)
+	}
 	msg, err := sub.NextMsg(5 * time.Second)
 	if err != nil {
 		t.Fatal(err)
@@ -258,6 +261,17 @@ func TestWhatANodeSaysItLacksIsBounded(t *testing.T) {
 	}
 	if met, missing := conditions(s); met != 1 || missing != "it says that it lacks HELLO (x), ROUTES" {
 		t.Fatalf("%d met, %q", met, missing)
+	}
+}
+
+func TestANodeThatKnowsThatItsLifeIsOverIsNotToldAgain(t *testing.T) {
+	l := &link{want: desired{membership: &dpdv1.Membership{View: 9}, keys: &dpdv1.KeySet{Generation: 1}}}
+	s := &dpdv1.SyncStatus{View: 8, KeyGeneration: 1, State: dpdv1.NodeState_NODE_STATE_JOINING}
+	if !l.lacks(s) {
+		t.Error("a joiner that runs an older view lacks nothing")
+	}
+	if s.State = dpdv1.NodeState_NODE_STATE_FENCED; l.lacks(s) {
+		t.Error("a fenced one is told at each status")
 	}
 }
 

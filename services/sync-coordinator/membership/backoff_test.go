@@ -122,6 +122,10 @@ func TestANodeThatDiesWithoutEndTakesNoMoreThanItsShareOfBlocks(t *testing.T) {
 		b.pass(7_000) // every plane of the bed reports a record of each block
 		b.want(n.ID, Removed)
 	}
+	n := b.join("lb-x")
+	if x := b.stored.Holds(n.ID, n.Inc, false); x == nil || x.Clean {
+		t.Errorf("it may use a former life's block without the whole stock: %+v", x)
+	}
 	free := 0
 	for _, x := range b.stored.Blocks {
 		if x.Holder == 0 {

@@ -40,6 +40,10 @@ func TestAMemberThatHearsNothingIsDegraded(t *testing.T) {
 			b.unheard(2, true, 1, 3)
 			b.suspect(2, 1, 3)
 		}, CauseSilent},
+		{"one hears it no more, so that the other's word alone counts", 3, func(b *bed) {
+			b.unheard(2, true, 1, 3)
+			b.suspect(2, 1)
+		}, CauseNone},
 		{"its own detector is late", 3, func(b *bed) {
 			b.dp[2].DetectorLate = true
 			b.suspect(1, 2)
@@ -94,17 +98,22 @@ func TestAMemberThatHearsNothingIsDegraded(t *testing.T) {
 // A deaf member hears nobody, and was a witness against everyone.
 func TestADeafMemberIsNoWitness(t *testing.T) {
 	b := newBed(t, 8)
-	b.admit(3)
-	b.suspect(1, 2)
-	b.suspect(3, 2)
+	b.admit(4)
+	for _, id := range []uint32{1, 3, 4} {
+		b.suspect(id, 2)
+	}
 	b.pass(3_000)
-	// Node 1 loses its gRPC, so that node 3 and the deaf one are its judges.
+	if n := b.node(2); n.Degraded != CauseDeaf {
+		t.Fatalf("%+v", n)
+	}
+	// Node 1 loses its gRPC and the way to node 3: of the two that hear others, one hears it.
 	b.m.Control(b.now, 1, b.dp[1].Inc, false)
 	b.dp[1].gone = true
+	b.suspect(1, 3)
 	b.pass(1_000)
 	b.want(1, Admitted)
-	// It dies in earnest: the one that hears says so.
-	b.suspect(1, 3)
+	// It dies in earnest: both say so.
+	b.suspect(1, 4)
 	b.pass(300)
 	b.want(1, Removed)
 }
