@@ -13,7 +13,7 @@ const (
 	DeliverDigest                              // Digest from From, in order if Yes; Seq is From's view
 	DeliverConfirmed                           // From has received messages up to Seq
 	DeliverResend                              // From lost message Seq about Ref
-	DeliverSuspect                             // Yes: From is silent; else it is heard again
+	DeliverSuspect                             // Yes: From is silent, else it is heard; Gap: datagrams of its live lane are missing
 	DeliverDesync                              // something to or from From was lost without repair
 	DeliverWatermarks                          // Words of From
 	DeliverFenced                              // incarnations of From.ID below From.Inc are over
@@ -24,6 +24,7 @@ const (
 type Delivery struct {
 	Kind   DeliveryKind
 	Yes    bool
+	Gap    bool
 	From   flow.Node
 	Seq    uint64
 	Ref    Ref
@@ -56,6 +57,7 @@ func (s *Shard) Deliver(now int64, d *Delivery) {
 		s.Resend(now, d.From, d.Seq, d.Ref)
 	case DeliverSuspect:
 		s.Suspect(now, d.From, d.Yes)
+		s.GapOpen(d.From, d.Gap)
 	case DeliverDesync:
 		s.PeerDesync(now, d.From)
 	case DeliverWatermarks:

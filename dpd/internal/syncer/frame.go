@@ -51,13 +51,13 @@ func (p *peer) authentic(h *syncwire.Header, tlvs []byte, length int) {
 	f, why := y.decoder.Decode(h, tlvs)
 	if why != syncwire.OK {
 		y.Count[SyncReason+SyncCounter(why)]++
-		p.refused(h.Lane)
+		p.refused(h.Lane, -1)
 		return
 	}
 	age := p.age.of(y.now, f.Sent)
 	if age > staleAfter {
 		y.Count[SyncStale]++
-		p.refused(h.Lane)
+		p.refused(h.Lane, -1)
 		return
 	}
 	p.heard = y.now
@@ -88,33 +88,30 @@ func (p *peer) authentic(h *syncwire.Header, tlvs []byte, length int) {
 			}
 		}
 		y.d.Msg = *m
-		if !y.deliver(y.shardOf(m.Rec.Bucket), &y.d) {
-			p.refused(h.Lane)
+		if shard := y.shardOf(m.Rec.Bucket); !y.deliver(shard, &y.d) {
+			p.refused(h.Lane, shard)
 		}
 	}
 	if len(f.Digests) > 0 { // they are of what the messages made
 		y.d = Delivery{Kind: DeliverDigest, From: p.node, Yes: ordered, Seq: f.View}
 		for i := range f.Digests {
 			y.d.Digest = f.Digests[i]
-			y.deliver(y.shardOf(f.Digests[i].Bucket), &y.d)
+			if shard := y.shardOf(f.Digests[i].Bucket); !y.deliver(shard, &y.d) {
+				p.lostAt(shard)
+			}
 		}
 	}
 	if len(f.Replies) > 0 {
 		y.d = Delivery{Kind: DeliverDigestReply, From: p.node}
 		for i := range f.Replies {
 			y.d.Reply = f.Replies[i]
-			y.deliver(y.shardOf(f.Replies[i].Bucket), &y.d)
+			if shard := y.shardOf(f.Replies[i].Bucket); !y.deliver(shard, &y.d) {
+				p.lostAt(shard)
+			}
 		}
 	}
 	if f.Has(syncwire.KindBulkEnd) {
 		p.stock.ended(&f.BulkEnd)
 	}
 	p.compare()
-}
-
-// refused notes that what the peer will believe to be received was not applied.
-func (p *peer) refused(lane syncwire.Lane) {
-	if lane != syncwire.LaneControl && p.lossy == 0 {
-		p.desync()
-	}
 }

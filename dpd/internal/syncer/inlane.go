@@ -1,6 +1,10 @@
 package syncer
 
-import "github.com/holdfast-lb/holdfast/dpd/internal/syncwire"
+import (
+	"slices"
+
+	"github.com/holdfast-lb/holdfast/dpd/internal/syncwire"
+)
 
 const (
 	gapFirst = 5  // milliseconds until a missing datagram is asked for, since datagrams overtake each other
@@ -37,6 +41,12 @@ func (l *inLane) contiguous() uint64 {
 // follows says whether the datagram of counter c has all before it here, applied, and none behind it.
 func (l *inLane) follows(now int64, c uint64) bool {
 	return c == l.high+1 && len(l.holes) == 0 && now-l.filled >= gapFill
+}
+
+// open says whether some counters were asked for and what they spoke of may not be here yet. Datagrams that merely overtook
+// each other came before they were asked for.
+func (l *inLane) open(now int64) bool {
+	return l.filled != 0 && now-l.filled < gapFill || slices.ContainsFunc(l.holes, func(h hole) bool { return h.asks > 0 })
 }
 
 // got notes a received counter.

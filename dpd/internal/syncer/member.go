@@ -34,6 +34,7 @@ type member struct {
 	degraded  bool
 	joining   bool
 	suspected bool
+	gap       bool   // datagrams of its live lane are missing, and may come yet
 	suspicion uint32 // number of the present or last suspicion, from 1
 	// suspectedAt is when that one began.
 	suspectedAt int64
@@ -159,6 +160,13 @@ func (s *Shard) Suspect(now int64, n flow.Node, yes bool) {
 	}
 }
 
+// GapOpen says whether datagrams of a member's live lane are missing that may come yet: what it opened may not be here.
+func (s *Shard) GapOpen(n flow.Node, open bool) {
+	if m := s.member(n); m != nil {
+		m.gap = open
+	}
+}
+
 // PeerDesync says that something between this node and a member was dropped without repair: digests must find it.
 func (s *Shard) PeerDesync(now int64, n flow.Node) {
 	s.time(now)
@@ -168,10 +176,12 @@ func (s *Shard) PeerDesync(now int64, n flow.Node) {
 	}
 }
 
-// Dropped says that an action of this shard was lost on its way to the sync thread.
-func (s *Shard) Dropped(now int64) {
+// Dropped says that an action of this shard for a node, or AllNodes, was lost on its way to the sync thread.
+func (s *Shard) Dropped(now int64, to uint32) {
 	for _, m := range s.members {
-		s.PeerDesync(now, m.node)
+		if to == AllNodes || to == m.node.ID {
+			s.PeerDesync(now, m.node)
+		}
 	}
 }
 

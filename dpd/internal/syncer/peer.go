@@ -39,6 +39,9 @@ type peer struct {
 
 	heard     int64 // last authentic datagram of the believed salt
 	suspected bool
+	missing   bool        // datagrams of the live lane, which may come yet
+	known     []knowledge // by shard
+	ended     Words       // that the peer said
 	probe     prober
 	lossy     uint32 // PROBE from which on ProbeDesync is said; 0: it isn't
 	stock     stock
@@ -49,7 +52,8 @@ type peer struct {
 }
 
 func newPeer(y *Sync, n flow.Node) *peer {
-	p := &peer{y: y, at: y.remote(n.ID), node: n, born: y.now, heard: y.now, seqs: make([]uint64, y.cfg.Shards), wait: helloMin,
+	p := &peer{y: y, at: y.remote(n.ID), node: n, born: y.now, heard: y.now, seqs: make([]uint64, y.cfg.Shards),
+		known: make([]knowledge, y.cfg.Shards), wait: helloMin,
 		acks: bucket(y.now, 100, 20), answers: bucket(y.now, 1_000, 200)}
 	p.salt = p.at.salt(y, n)
 	y.cfg.Random(p.nonce[:])
@@ -130,6 +134,9 @@ func (p *peer) flush(lane syncwire.Lane) {
 	b := l.seal()
 	if b == nil {
 		p.y.Count[SyncNoKey]++
+		if lane != syncwire.LaneControl {
+			p.lostHere()
+		}
 		return
 	}
 	p.y.Count[SyncSent]++
@@ -156,16 +163,16 @@ func (p *peer) tick() {
 		p.asked = false
 		p.say(nil, false)
 	}
-	if silent := now-p.heard > silence; silent != p.suspected {
-		p.suspected = silent
-		if silent {
-			p.y.Count[SyncSuspicions]++
-		}
-		p.y.each(&Delivery{Kind: DeliverSuspect, From: p.node, Yes: silent})
+	silent := now-p.heard > silence
+	if silent && !p.suspected {
+		p.y.Count[SyncSuspicions]++
 	}
+	p.suspected = silent
 	if p.theirs != 0 {
 		p.askGaps()
+		p.missing = p.in[syncwire.LaneLive].open(now)
 	}
+	p.tellShards()
 	if now >= p.probe.next {
 		p.probe.next = now + probeTime
 		p.sendProbe()
@@ -190,12 +197,6 @@ func (p *peer) askGaps() {
 			p.desync()
 		}
 	}
-}
-
-// desync says to the peer, and to the shards, that something is missing for good, so that digests find it.
-func (p *peer) desync() {
-	p.lossy = p.probe.seq + 1
-	p.y.each(&Delivery{Kind: DeliverDesync, From: p.node})
 }
 
 // gap answers a GAP: what the lost datagrams spoke of is sent again as it is now, and the peer is told, by a GAP that names
@@ -233,8 +234,8 @@ func (p *peer) gap(g *syncwire.Gap) {
 			p.y.Count[SyncGapAnswered]++
 			for i := range uint64(w.n) {
 				s := &l.refs[(w.first+i)%sentRefs]
-				if s.ref.Birth != 0 {
-					p.y.deliver(int(s.shard), &Delivery{Kind: DeliverResend, From: p.node, Seq: s.seq, Ref: s.ref})
+				if s.ref.Birth != 0 && !p.y.deliver(int(s.shard), &Delivery{Kind: DeliverResend, From: p.node, Seq: s.seq, Ref: s.ref}) {
+					p.lostAt(int(s.shard))
 				}
 			}
 		}

@@ -80,7 +80,7 @@ func (p *peer) probed(w *syncwire.Probe, sent uint64) {
 		}
 	}
 	if w.State&syncwire.ProbeDesync != 0 {
-		y.each(&Delivery{Kind: DeliverDesync, From: p.node})
+		p.lostHere()
 	}
 	p.proven = w.Lane[syncwire.LaneLive].Salt == p.salt
 	for l := syncwire.LaneLive; l < syncwire.NumLanes; l++ {
@@ -92,11 +92,14 @@ func (p *peer) probed(w *syncwire.Probe, sent uint64) {
 	}
 	if w.Closed != 0 {
 		at := p.age.local(sent) - wordSlack + 1
-		y.each(&Delivery{Kind: DeliverWatermarks, From: p.node, Words: Words{at - int64(w.Closed), at - int64(w.Aged), at - int64(w.Floor)}})
+		p.ended = Words{
+			max(p.ended.Closed, at-int64(w.Closed)), max(p.ended.Aged, at-int64(w.Aged)), max(p.ended.Floor, at-int64(w.Floor)),
+		}
 	}
+	p.tellShards()
 }
 
-// confirmed tells the shards what the peer has of the live lane.
+// confirmed notes what the peer has of the live lane.
 func (p *peer) confirmed(c uint64) {
 	l := &p.out[syncwire.LaneLive]
 	c = min(c, l.sealer.Sent())
@@ -107,7 +110,6 @@ func (p *peer) confirmed(c uint64) {
 	if c-from >= sentGrams {
 		from = c - sentGrams + 1
 	}
-	news := false
 	for ; from <= c; from++ {
 		g, ok := l.sent(from)
 		if !ok {
@@ -116,16 +118,9 @@ func (p *peer) confirmed(c uint64) {
 		for i := range uint64(g.n) {
 			s := &l.refs[(g.first+i)%sentRefs]
 			if s.seq > p.seqs[s.shard] {
-				p.seqs[s.shard], news = s.seq, true
+				p.seqs[s.shard] = s.seq
 			}
 		}
 	}
 	l.told = c
-	if news {
-		for i, seq := range p.seqs {
-			if seq != 0 {
-				p.y.deliver(i, &Delivery{Kind: DeliverConfirmed, From: p.node, Seq: seq})
-			}
-		}
-	}
 }

@@ -140,7 +140,7 @@ func (s *Shard) unsettledNow() bool {
 		return true
 	}
 	for _, m := range s.members {
-		if m.bulking || m.joining && s.now-m.since < joinHold {
+		if m.bulking || m.gap || m.joining && s.now-m.since < joinHold {
 			return true
 		}
 		r := &m.repair

@@ -118,6 +118,17 @@ func TestUDPMiss(t *testing.T) {
 	}
 	b.now += 10_000
 	b.calmView()
+	b.GapOpen(nodeID(3), true)
+	if got := b.Miss(b.now, &r, 0x10); got != syncer.MissWait {
+		t.Errorf("while datagrams of a member are missing verdict %d, want to ask", got)
+	}
+	b.GapOpen(nodeID(3), false)
+	k.Meta += 1 << 48 // another flow, of which nothing was asked
+	if got := b.Miss(b.now, &k, 0x10); got != syncer.MissSchedule {
+		t.Errorf("after they came verdict %d, want to schedule", got)
+	}
+	b.now += 10_000
+	b.calmView()
 	b.RouteChanged(b.now)
 	if got := b.Miss(b.now, &r, 0x10); got != syncer.MissWait {
 		t.Errorf("after a route change verdict %d, want to ask", got)

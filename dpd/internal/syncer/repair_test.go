@@ -184,7 +184,7 @@ func TestARepairBeginsAtOnce(t *testing.T) {
 	gone := syncer.Ref{Birth: 77 << 16, Handle: 99}
 	for name, start := range map[string]func(b *bench){
 		"after DESYNC":                          func(b *bench) { b.PeerDesync(b.now, nodeID(3)) },
-		"after a loss on the way to the thread": func(b *bench) { b.Dropped(b.now) },
+		"after a loss on the way to the thread": func(b *bench) { b.Dropped(b.now, syncer.AllNodes) },
 		"at a suspicion":                        func(b *bench) { b.Suspect(b.now, nodeID(3), true) },
 		"at the end of a bulk":                  func(b *bench) { b.StartBulk(b.now, nodeID(3)); b.Tick(b.now, 1000) },
 		"after a GAP for what is gone":          func(b *bench) { b.Resend(b.now, nodeID(3), 1, gone) },

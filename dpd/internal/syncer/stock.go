@@ -131,6 +131,6 @@ func (p *peer) compare() {
 	s.sumBefore = s.sumIn
 	if s.sumSaid != 0 && got != s.sumSaid {
 		p.y.Count[SyncBulkDiffers]++
-		p.y.each(&Delivery{Kind: DeliverDesync, From: p.node})
+		p.lostHere()
 	}
 }

@@ -37,8 +37,9 @@ type SyncConfig struct {
 // fenced is the least incarnation of a node that is heard.
 type fenced struct {
 	flow.Node
-	removed bool  // the one below was removed from the view; no higher one was heard yet
-	at      int64 // since when
+	removed bool   // the one below was removed from the view; no higher one was heard yet
+	at      int64  // since when
+	owed    []bool // by shard: it does not know yet; nil if every one does
 }
 
 // ErrConfig refuses a SyncConfig that can't be used.
@@ -65,7 +66,7 @@ type Sync struct {
 	claimed  []flow.Node // by shard: the life whose claims members have
 	claims   bool        // this life is not the first one and not every shard said so
 	state    uint8
-	owed     []bool // by shard: a ring was full, it must hear DeliverDesync
+	full     []bool // by shard: its ring had no room when it was last tried, since the last tick
 	use      uses
 	frozen   int64 // since when this node waits for a sign of life after it stood still; 0: it doesn't
 	isFenced bool
@@ -85,7 +86,7 @@ func NewSync(now int64, cfg SyncConfig, out Outlet) (*Sync, error) {
 	}
 	return &Sync{
 		cfg: cfg, out: out, decoder: syncwire.NewDecoder(), born: now, now: now, ticked: now,
-		words: make([]Words, cfg.Shards), claimed: make([]flow.Node, cfg.Shards), owed: make([]bool, cfg.Shards),
+		words: make([]Words, cfg.Shards), claimed: make([]flow.Node, cfg.Shards), full: make([]bool, cfg.Shards),
 		sources: map[netip.AddrPort]*remote{}, has: [2]bool{true, true},
 	}, nil
 }
@@ -178,13 +179,13 @@ func (y *Sync) fenceBelow(n flow.Node, removed bool) bool {
 		if f.Inc == n.Inc {
 			at = f.at
 		}
-		*f = fenced{n, removed, at}
+		*f = fenced{Node: n, removed: removed, at: at}
 		return true
 	}
 	if len(y.fenced) == 4*MaxMembers {
 		y.fenced = slices.Delete(y.fenced, 0, 1)
 	}
-	y.fenced = append(y.fenced, fenced{n, removed, y.now})
+	y.fenced = append(y.fenced, fenced{Node: n, removed: removed, at: y.now})
 	return true
 }
 
@@ -193,23 +194,37 @@ func (y *Sync) tellFence(n flow.Node) {
 	if p := find(y.peers, n.ID); p != nil && p.node.Inc < n.Inc {
 		p.over = true
 	}
-	y.each(&Delivery{Kind: DeliverFenced, From: n})
+	for i := range y.fenced {
+		if f := &y.fenced[i]; f.ID == n.ID {
+			f.owed = slices.Repeat([]bool{true}, y.cfg.Shards)
+		}
+	}
+	y.tellFences()
 }
 
-// each hands a delivery to every shard.
-func (y *Sync) each(d *Delivery) {
-	for i := range y.cfg.Shards {
-		y.deliver(i, d)
+// tellFences says to each shard which nodes came back, if it does not know yet.
+func (y *Sync) tellFences() {
+	for i := range y.fenced {
+		f := &y.fenced[i]
+		if f.owed == nil {
+			continue
+		}
+		for shard, owed := range f.owed {
+			f.owed[shard] = owed && (y.full[shard] || !y.deliver(shard, &Delivery{Kind: DeliverFenced, From: f.Node}))
+		}
+		if !slices.Contains(f.owed, true) {
+			f.owed = nil
+		}
 	}
 }
 
+// deliver hands a delivery to a shard; false if its ring is full. What is lost by that is for the caller to make up for.
 func (y *Sync) deliver(shard int, d *Delivery) bool {
-	if y.out.Deliver(shard, d) {
-		return true
+	ok := y.out.Deliver(shard, d)
+	if y.full[shard] = !ok; !ok {
+		y.Count[SyncRingFull]++
 	}
-	y.Count[SyncRingFull]++
-	y.owed[shard] = true
-	return false
+	return ok
 }
 
 func (y *Sync) time(now int64) { y.now = max(y.now, now) }
@@ -273,15 +288,8 @@ func (y *Sync) Tick(now int64) {
 	if y.frozen != 0 && y.now-y.frozen > thawAlone {
 		y.frozen = 0
 	}
-	for i, owed := range y.owed {
-		if !owed {
-			continue
-		}
-		y.owed[i] = false
-		for _, p := range y.peers {
-			y.deliver(i, &Delivery{Kind: DeliverDesync, From: p.node})
-		}
-	}
+	clear(y.full)
+	y.tellFences()
 	for _, p := range y.peers {
 		p.tick()
 	}

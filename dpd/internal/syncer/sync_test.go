@@ -19,7 +19,9 @@ type end struct {
 	self  flow.Node
 	sent  []sentDatagram
 	got   []syncer.Delivery
+	at    [][]syncer.Delivery // of got, by shard; only the test that reads it forgets
 	full  bool
+	stuck map[int]bool // shards whose ring is full
 	clock *int64
 }
 
@@ -33,11 +35,12 @@ func (e *end) Send(to flow.Node, at netip.AddrPort, b []byte) {
 	e.sent = append(e.sent, sentDatagram{to, at, append([]byte(nil), b...)})
 }
 
-func (e *end) Deliver(_ int, d *syncer.Delivery) bool {
-	if e.full {
+func (e *end) Deliver(shard int, d *syncer.Delivery) bool {
+	if e.full || e.stuck[shard] {
 		return false
 	}
 	e.got = append(e.got, *d)
+	e.at[shard] = append(e.at[shard], *d)
 	return true
 }
 
@@ -46,7 +49,7 @@ var key2 = syncseal.Key{ID: 2, Secret: [32]byte{2}}
 
 func newEnd(t *testing.T, clock *int64, self flow.Node, seed uint64, off syncer.Rules) *end {
 	r := rand.New(rand.NewPCG(seed, uint64(self.ID)))
-	e := &end{t: t, self: self, clock: clock}
+	e := &end{t: t, self: self, clock: clock, at: make([][]syncer.Delivery, 2), stuck: map[int]bool{}}
 	y, err := syncer.NewSync(*clock, syncer.SyncConfig{
 		Self: self, Shards: 2, ShardOf: func(b flow.Bucket) int { return int(b) % 2 }, MTU: 1400, Off: off,
 		Random: func(b []byte) {
@@ -454,8 +457,10 @@ func TestWhoWasLateItselfDoesNotJudge(t *testing.T) {
 	p.now += 900
 	for i := range p.e {
 		p.e[i].Tick(p.now)
-		if len(p.e[i].deliveries(syncer.DeliverSuspect)) != 0 {
-			t.Error("judged after standing still")
+		for _, d := range p.e[i].deliveries(syncer.DeliverSuspect) {
+			if d.Yes {
+				t.Error("judged after standing still")
+			}
 		}
 	}
 }

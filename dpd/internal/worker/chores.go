@@ -1,6 +1,7 @@
 package worker
 
 import (
+	"slices"
 	"sync/atomic"
 
 	"github.com/holdfast-lb/holdfast/dpd/internal/expiry"
@@ -93,22 +94,26 @@ func (w *Worker) budget() int {
 	return shardBudget
 }
 
-// maxOwed bounds the ends of bulks that wait for room: begin and end for each member.
-const maxOwed = 2 * syncer.MaxMembers
-
-// outbox passes an action to the sync thread. It reports false when there was no room; the ends of a bulk wait for it,
-// since no digest makes up for them.
-func (w *Worker) outbox(a *syncer.Action) bool {
+// outbox passes an action to the sync thread. Without room it is counted, and made up for by what its kind allows: the ends of a
+// bulk wait, since no digest stands in for them; what tombstones wait for is said anew four times a second; of the rest the
+// shard hears that it was lost.
+func (w *Worker) outbox(a *syncer.Action) {
 	ends := a.Kind == syncer.ActBulkBegin || a.Kind == syncer.ActBulkEnd
 	if (!ends || len(w.owed) == 0) && w.cfg.Links.Outbox.Put(a) {
-		return true
+		return
 	}
-	if ends && len(w.owed) < maxOwed {
-		w.owed = append(w.owed, *a)
-		return true
+	switch {
+	case ends:
+		if a.Kind == syncer.ActBulkBegin { // a bulk to the same member that ends no more
+			w.owed = slices.DeleteFunc(w.owed, func(o syncer.Action) bool { return o.To == a.To })
+		}
+		w.owed = append(w.owed, *a) // at most two of each member
+	case a.Kind == syncer.ActTombs:
+		w.count[stat.SyncOutFull]++
+	default:
+		w.count[stat.SyncOutFull]++
+		w.shard.Dropped(w.wall, a.To)
 	}
-	w.count[stat.SyncOutFull]++
-	return false
 }
 
 // payOwed passes on what waited for room.
@@ -153,7 +158,6 @@ func (w *Worker) actions() bool {
 	if len(list) == 0 {
 		return false
 	}
-	lost := false
 	for i := range list {
 		a := &list[i]
 		switch a.Kind {
@@ -173,13 +177,10 @@ func (w *Worker) actions() bool {
 			w.eventOfAction(flow.EventExpired, a, "handshake_not_done")
 		case syncer.ActRefuted:
 		default:
-			lost = !w.outbox(a) || lost
+			w.outbox(a)
 		}
 	}
 	w.shard.Done()
-	if lost {
-		w.shard.Dropped(w.wall)
-	}
 	w.resume(true) // after Done: what goes on may make the shard act again
 	return true
 }
