@@ -68,7 +68,7 @@ func (n *Node) ApplyConfig(ctx context.Context, c control.Config) (bool, error) 
 		return false, n.restore(err)
 	}
 	if err := n.tellDigest(ctx); err != nil {
-		n.log.Warn("peers were not told which configuration is in force; they learn it at the next handshake", "err", err)
+		n.log.Warn("peers were not told which configuration is in force; the next look at the links does it", "err", err)
 	}
 	n.announceNow()
 	n.log.Info("configuration in force", "revision", c.Revision, "services", len(c.Services))

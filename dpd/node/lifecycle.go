@@ -190,10 +190,17 @@ func (n *Node) links(ctx context.Context, now time.Time, late bool) {
 	var o observation
 	var fenced, have bool
 	var life flow.Node
+	n.mu.Lock()
+	own, bits, digest := n.life, n.stateBits(), configDigest(&n.config)
+	n.mu.Unlock()
 	if err := n.loop.Do(ctx, func(l *syncloop.Loop) {
 		s := l.Sync()
 		if s == nil {
 			return
+		}
+		if s.Self() == own { // said at each change, too; whoever was too busy then hears it now
+			s.SetState(bits)
+			s.SetConfigDigest(digest)
 		}
 		have, fenced, life = true, s.Fenced(), s.Self()
 		if !s.Frozen() {
@@ -309,17 +316,22 @@ func (n *Node) step() bool {
 	return true
 }
 
-// tellPeers puts the state into the probes.
-func (n *Node) tellPeers() {
-	var bits uint8
+// stateBits are what probes say of the state.
+func (n *Node) stateBits() uint8 {
 	switch n.state {
 	case control.StateAdmitted:
-		bits = syncwire.ProbeReady
+		return syncwire.ProbeReady
 	case control.StateDegraded:
-		bits = syncwire.ProbeReady | syncwire.ProbeDegraded
+		return syncwire.ProbeReady | syncwire.ProbeDegraded
 	case control.StateDraining, control.StateDrained:
-		bits = syncwire.ProbeDraining
+		return syncwire.ProbeDraining
 	}
+	return 0
+}
+
+// tellPeers puts the state into the probes.
+func (n *Node) tellPeers() {
+	bits := n.stateBits()
 	ctx, cancel := context.WithTimeout(context.Background(), applyTimeout)
 	defer cancel()
 	if err := n.loop.Do(ctx, func(l *syncloop.Loop) {
@@ -327,7 +339,7 @@ func (n *Node) tellPeers() {
 			s.SetState(bits)
 		}
 	}); err != nil {
-		n.log.Error("peers were not told the state", "err", err)
+		n.log.Warn("peers were not told the state; the next look at the links does it", "err", err)
 	}
 }
 
