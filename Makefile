@@ -18,7 +18,7 @@ PURE := CGO_ENABLED=0 go
 SIM_RUNS ?= 2000
 HAVE_DPDK := $(shell pkg-config --exists libdpdk 2>/dev/null && echo yes)
 
-.PHONY: help setup build run demo test test-quick test-vm sim bench lint fmt tidy tidy-check generate generate-check clean
+.PHONY: help setup build run demo test test-quick test-vm sim rates bench lint fmt tidy tidy-check generate generate-check clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -60,6 +60,9 @@ test-vm: ## hardware steering: dpd's rte_flow rules in a QEMU machine with net_t
 
 sim: ## the long form of the deterministic simulation of session sync
 	go test -count=1 -timeout 120m -run 'Invariants|Mutant|Scenario' ./dpd/internal/syncer/sim -args -sim.runs $(SIM_RUNS)
+
+rates: ## session sync at 10 k and 100 k lives a second and beside a sick node, in virtual time; RATES_FLAGS=-list names the runs
+	@.ci/rates $(RATES_FLAGS)
 
 bench: ## the benchmarks of the goals with their baselines, as one table and .bench/latest.json
 	@.ci/setup
