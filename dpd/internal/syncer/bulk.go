@@ -54,9 +54,13 @@ func (s *Shard) Tick(now int64, budget int) {
 	s.askAgain()
 	s.collect()
 	s.digestRounds()
-	if budget == 0 {
-		return
+	if budget > 0 {
+		s.jobs(budget)
 	}
+}
+
+// jobs goes on with adoption, bulks and lists, which share a budget of slots.
+func (s *Shard) jobs(budget int) {
 	jobs := 1
 	for _, m := range s.members {
 		if m.bulking {
@@ -74,9 +78,9 @@ func (s *Shard) Tick(now int64, budget int) {
 	}
 }
 
-// Busy says whether ticks with a budget have work to do.
+// Busy says whether ticks with a budget have work to do now.
 func (s *Shard) Busy() bool {
-	if s.sweep.running || s.retry != 0 {
+	if s.sweep.running || s.retry != 0 && s.now >= s.retry {
 		return true
 	}
 	for _, m := range s.members {

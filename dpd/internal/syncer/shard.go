@@ -68,6 +68,7 @@ type Shard struct {
 	graves  graves
 	claims  claims
 	sweep   job // adoption
+	pace    pace
 	retry   int64
 	nacks   tokens
 	asks    tokens
