@@ -36,24 +36,24 @@ func (w *Worker) handed() (busy bool) {
 	return busy
 }
 
-// inbox gives the shard what the sync thread received for it.
-func (w *Worker) inbox() (busy bool) {
+// inbox gives the shard what the sync thread received for it, and returns how much.
+func (w *Worker) inbox() (n int) {
 	in := &w.inbound
-	for n := 0; n < inboxPerTurn && w.cfg.Links.Inbox.Take(in); n++ {
+	for ; n < inboxPerTurn && w.cfg.Links.Inbox.Take(in); n++ {
 		if ahead := w.cfg.Links.Inbox.Ahead(syncer.Foresight); ahead != nil && ahead.Kind == syncer.DeliverMessage {
 			w.shard.Foresee(&ahead.Msg)
 		}
 		w.shard.Deliver(w.wall, in)
-		busy = true
 		if len(w.shard.Actions()) >= inboxPerTurn {
 			w.actions()
 		}
 	}
-	return busy
+	return n
 }
 
-// chores is the bounded share of everything that is not a packet.
-func (w *Worker) chores() (busy bool) {
+// chores is the bounded share of everything that is not a packet. loaded: the turn
+// has found something else to do.
+func (w *Worker) chores(loaded bool) (busy bool) {
 	n := 0
 	if w.now != w.lastTick {
 		w.sweep = min(w.sweep+w.share*int(w.now-w.lastTick), w.share*sweepBehind)
@@ -72,7 +72,8 @@ func (w *Worker) chores() (busy bool) {
 			w.resume(false)
 		}
 	}
-	busy = w.actions() || n > 0
+	worked := !loaded && w.spare()
+	busy = w.actions() || n > 0 || worked
 	if w.now-w.publish >= publishEvery {
 		w.publish = w.now
 		w.count[stat.MailboxRejected] = w.rejected.Load()
@@ -85,10 +86,25 @@ func (w *Worker) chores() (busy bool) {
 	return busy
 }
 
-// budget is what the shard may go through now: nothing while the sync thread is behind, or a bulk would push out what
-// sessions have to say.
+// spare gives the shard a turn that found no packet and few messages. So its pace follows what the worker has to spare,
+// without a look at the clock: whoever is idle has many such turns in a millisecond, one after the other; what came
+// meanwhile waits for one of them, some tens of microseconds, and keeps the worker from the next until it is done with. A
+// turn that worked is not an empty one, so an adaptive worker does not sleep over it.
+func (w *Worker) spare() bool {
+	sends := min(w.room(), spareSends)
+	return sends > 0 && w.shard.Busy() && w.shard.Work(w.wall, spareSlots, sends)
+}
+
+// room is how many messages of its own accord the shard may make: none while the sync thread is behind, or a bulk would
+// push out what sessions have to say.
+func (w *Worker) room() int {
+	out := w.cfg.Links.Outbox
+	return out.Cap()/2 - out.Len() - len(w.shard.Actions())
+}
+
+// budget is what the shard may go through in each millisecond, however loaded the worker is.
 func (w *Worker) budget() int {
-	if out := w.cfg.Links.Outbox; out.Len() > out.Cap()/2 {
+	if w.room() <= 0 {
 		return 0
 	}
 	return shardBudget

@@ -44,6 +44,10 @@ const (
 	relayPerMS    = 10 // ICMP errors translated a millisecond
 	relayBurst    = 500
 	shardBudget   = 64 // records that the shard may go through in a millisecond, see syncer.Shard.Tick
+	// What it may do beyond that in a turn that found nothing else, see Worker.spare.
+	spareSlots = 512 // records to go through
+	spareSends = 128 // messages to make
+	spareInbox = 64  // messages of peers that such a turn may have taken
 )
 
 // Handed is a packet on its way to another thread.
@@ -234,8 +238,8 @@ func (w *Worker) Turn() bool {
 		}
 	}
 	busy = w.handed() || busy
-	busy = w.inbox() || busy
-	busy = w.chores() || busy
+	heard := w.inbox()
+	busy = w.chores(busy || heard > spareInbox) || busy || heard > 0
 	w.flush()
 	w.count[stat.Turns]++
 	if !busy {
