@@ -30,7 +30,8 @@ type outLane struct {
 	builder *syncwire.Builder
 	buf     []byte
 	open    bool
-	summed  bool // it holds digests
+	summed  bool   // it holds digests
+	began   uint64 // clock of the open datagram, in milliseconds
 	grams   []gram
 	refs    []sentRef
 	next    uint64 // index of the next ref
@@ -56,7 +57,7 @@ func (l *outLane) begin(lane syncwire.Lane, mtu int, view, sent uint64) {
 		return
 	}
 	l.builder.Reset(l.buf[:mtu], lane, view, sent)
-	l.open, l.summed, l.first = true, false, l.next
+	l.open, l.summed, l.first, l.began = true, false, l.next, sent
 }
 
 // note remembers a message of the open datagram.

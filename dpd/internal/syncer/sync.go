@@ -262,12 +262,15 @@ func (y *Sync) Queue(now int64, shard int, a *Action) {
 	}
 }
 
-// Flush sends what is queued. It ends each turn of the sync thread.
+// Flush sends what is queued. It ends each turn of the sync thread. A bulk's datagram that is not full waits for the next
+// millisecond: the thread turns far faster than a worker makes records, and would send a few at a time.
 func (y *Sync) Flush(now int64) {
 	y.time(now)
 	for _, p := range y.peers {
 		for l := range p.out {
-			p.flush(syncwire.Lane(l))
+			if lane := syncwire.Lane(l); lane != syncwire.LaneBulk || p.out[l].began != y.sent() {
+				p.flush(lane)
+			}
 		}
 	}
 }
