@@ -60,6 +60,8 @@ type Loop struct {
 	sync   *syncer.Sync
 	addrs  Addresses
 	rx     port.Batch
+	next   int // the next of rx to open
+	room   room
 	tx     []port.Batch
 	drop   port.Batch
 	info   packet.Info
@@ -130,26 +132,7 @@ func (l *Loop) SetRx(dev int, queues []int) { l.cfg.Queues[dev].Rx = queues }
 // Turn is one turn; it reports whether there was anything to do.
 func (l *Loop) Turn() (busy bool) {
 	l.now, l.wall = l.cfg.Clock()
-	for q := range l.cfg.Queues {
-		qu := &l.cfg.Queues[q]
-		for _, rx := range qu.Rx {
-			if qu.Port.Rx(rx, &l.rx) > 0 {
-				busy = true
-				l.received()
-			}
-		}
-	}
-	for _, r := range l.cfg.Soft {
-		l.rx.N = 0
-		var p port.Packet
-		for l.rx.N < softPerTurn && r.Take(&p) {
-			l.rx.Push(p)
-		}
-		if l.rx.N > 0 {
-			busy = true
-			l.received()
-		}
-	}
+	busy = l.receive()
 	for shard, r := range l.cfg.Outbox {
 		for n := 0; n < outboxPerTurn && r.Take(&l.in); n++ {
 			busy = true
@@ -193,15 +176,6 @@ func (l *Loop) requests() (busy bool) {
 		}
 	}
 	return busy
-}
-
-// received opens every datagram of the batch and frees it.
-func (l *Loop) received() {
-	for i := range l.rx.N {
-		p := l.rx.Pkt[i]
-		l.datagram(p.Data)
-	}
-	l.cfg.Pool.Free(&l.rx)
 }
 
 func (l *Loop) datagram(data []byte) {
@@ -263,6 +237,7 @@ func (l *Loop) Run(ctx context.Context) {
 
 // Empty frees the datagrams that nobody will open any more. After Run of this loop and of all workers.
 func (l *Loop) Empty() {
+	l.cfg.Pool.Free(&l.rx)
 	for _, r := range l.cfg.Soft {
 		var p port.Packet
 		for r.Take(&p) {
