@@ -239,14 +239,12 @@ func (s *shard) turn() (busy bool) {
 	}
 	acts := append([]syncer.Action(nil), s.Actions()...)
 	s.Done()
-	lost := false
 	for i := range acts {
 		busy = true
-		lost = !s.act(&acts[i]) || lost
-	}
-	if lost {
-		s.n.w.total.full++
-		s.Dropped(now)
+		if !s.act(&acts[i]) {
+			s.n.w.total.full++
+			s.Dropped(now, acts[i].To)
+		}
 	}
 	return busy
 }

@@ -200,7 +200,7 @@ func (s *rateShard) act() {
 	}
 	s.Done()
 	if drops > 0 {
-		s.Dropped(s.n.w.now)
+		s.Dropped(s.n.w.now, syncer.AllNodes)
 	}
 }
 
