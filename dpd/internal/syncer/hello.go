@@ -104,6 +104,7 @@ func (y *Sync) SetConfigDigest(d uint64) {
 // believe takes a salt whose freshness was proved by what o opened. What came under it before is asked for again.
 func (p *peer) believe(o *syncseal.Opener) {
 	p.y.Count[SyncHello]++
+	began := p.theirs != 0
 	p.theirs = o.Link().Salt
 	for l := range p.opener {
 		if lane := syncwire.Lane(l); lane == syncwire.LaneControl {
@@ -112,6 +113,9 @@ func (p *peer) believe(o *syncseal.Opener) {
 			p.opener[l] = syncseal.NewOpener(&p.y.ring, p.link(p.theirs, lane))
 		}
 		p.in[l] = inLane{}
+		if began {
+			p.in[l].filled = p.y.now // what was missing of the former salt comes soon
+		}
 	}
 	p.age = ageing{}
 	p.heard = p.y.now

@@ -37,6 +37,7 @@ type outLane struct {
 	next    uint64 // index of the next ref
 	first   uint64 // of the open datagram
 	told    uint64 // counter up to which shards were told of reception
+	had     uint64 // counter up to which the peer has all
 }
 
 func newOutLane(ring *syncseal.Ring, link syncseal.Link, keep bool) outLane {

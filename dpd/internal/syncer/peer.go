@@ -25,6 +25,7 @@ type peer struct {
 	proven bool // the peer believes our salt
 	untold bool // another configuration is in force than the last HELLO said that was answered
 	out    [syncwire.NumLanes]outLane
+	past   past // of the salt before
 	mtu    pathMTU
 
 	theirs  uint32 // the salt that is believed; 0: none
@@ -59,7 +60,7 @@ func newPeer(y *Sync, n flow.Node) *peer {
 	y.cfg.Random(p.nonce[:])
 	for l := range p.out {
 		lane := syncwire.Lane(l)
-		p.out[l] = newOutLane(&y.ring, syncseal.Link{Inc: y.cfg.Self.Inc, Sender: y.cfg.Self.ID, Receiver: n.ID, Salt: p.salt, Lane: lane}, lane != syncwire.LaneControl)
+		p.out[l] = newOutLane(&y.ring, p.linkOut(lane), lane != syncwire.LaneControl)
 	}
 	p.mtu.init(y.cfg.MTU)
 	p.stock.init(y.cfg.Shards)
@@ -131,6 +132,9 @@ func (p *peer) flush(lane syncwire.Lane) {
 	if !l.open {
 		return
 	}
+	if l.sealer.Sent() >= p.y.saltEnd {
+		p.newSalt()
+	}
 	b := l.seal()
 	if b == nil {
 		p.y.Count[SyncNoKey]++
@@ -161,6 +165,7 @@ func (p *peer) tick() {
 		p.hello = now + p.wait
 		p.wait = min(p.wait*2, helloMax)
 		p.asked = false
+		p.vouchedSalt()
 		p.say(nil, false)
 	}
 	silent := now-p.heard > silence
@@ -172,6 +177,7 @@ func (p *peer) tick() {
 		p.askGaps()
 		p.missing = p.in[syncwire.LaneLive].open(now)
 	}
+	p.resendPast()
 	p.tellShards()
 	if now >= p.probe.next {
 		p.probe.next = now + probeTime

@@ -82,12 +82,20 @@ func (p *peer) probed(w *syncwire.Probe, sent uint64) {
 	if w.State&syncwire.ProbeDesync != 0 {
 		p.lostHere()
 	}
-	p.proven = w.Lane[syncwire.LaneLive].Salt == p.salt
+	believed := w.Lane[syncwire.LaneLive].Salt
+	p.proven = believed == p.salt
 	for l := syncwire.LaneLive; l < syncwire.NumLanes; l++ {
 		p.in[l].missing(y.now, w.Lane[l].Sent)
+		switch believed {
+		case p.salt:
+			p.out[l].had = max(p.out[l].had, min(w.Lane[l].Contiguous, p.out[l].sealer.Sent()))
+		case p.past.salt:
+			p.past.had(l, w.Lane[l].Contiguous)
+		}
 	}
 	p.stock.surveyed = p.stock.surveyed || p.stock.isEnded
-	if p.proven {
+	// A message after one that is still to be sent again would confirm that one, too.
+	if p.proven && !p.past.left() {
 		p.confirmed(w.Lane[syncwire.LaneLive].Contiguous)
 	}
 	if w.Closed != 0 {

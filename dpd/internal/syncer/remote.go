@@ -123,6 +123,15 @@ func (r *remote) salt(y *Sync, n flow.Node) uint32 {
 	}
 }
 
+// vouchedSalt gives the link another salt if the present one has no proof under a key in force and the peer does not believe it: it
+// was chosen before there was a key, or the keys have changed since.
+func (p *peer) vouchedSalt() {
+	y := p.y
+	if _, keyed := y.ring.Active(); keyed && !p.proven && !y.ring.Vouches(y.ends(p.node), p.salt) {
+		p.newSalt()
+	}
+}
+
 // ends are this life and one of another node, in the direction to that one.
 func (y *Sync) ends(n flow.Node) *syncseal.Ends {
 	y.end = syncseal.Ends{SenderInc: y.cfg.Self.Inc, ReceiverInc: n.Inc, Sender: y.cfg.Self.ID, Receiver: n.ID}
@@ -176,7 +185,7 @@ func (r *remote) mayTry(y *Sync, former bool, h *syncwire.Header) bool {
 
 // sayFenced tells a life of the node that it is over. There is no link with it, so that goes under a salt of its own.
 func (r *remote) sayFenced(y *Sync, n flow.Node, w *syncwire.Fenced) {
-	if r.fences == 0 || r.fences != n.Inc && y.now-r.fenceAt >= fencerKeep {
+	if r.fences == 0 || r.fencer.sealer.Sent() >= y.saltEnd || r.fences != n.Inc && y.now-r.fenceAt >= fencerKeep {
 		r.fencer = newOutLane(&y.ring, syncseal.Link{Inc: y.cfg.Self.Inc, Sender: y.cfg.Self.ID, Receiver: n.ID, Salt: r.salt(y, n)}, false)
 		r.fences, r.fenceAt = n.Inc, y.now
 	}

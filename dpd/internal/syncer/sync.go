@@ -71,6 +71,8 @@ type Sync struct {
 	frozen   int64 // since when this node waits for a sign of life after it stood still; 0: it doesn't
 	isFenced bool
 
+	saltEnd uint64 // datagrams of a lane under one salt
+
 	d     Delivery      // scratch
 	end   syncseal.Ends // scratch
 	Count SyncCounters
@@ -87,7 +89,7 @@ func NewSync(now int64, cfg SyncConfig, out Outlet) (*Sync, error) {
 	return &Sync{
 		cfg: cfg, out: out, decoder: syncwire.NewDecoder(), born: now, now: now, ticked: now,
 		words: make([]Words, cfg.Shards), claimed: make([]flow.Node, cfg.Shards), full: make([]bool, cfg.Shards),
-		sources: map[netip.AddrPort]*remote{}, has: [2]bool{true, true},
+		sources: map[netip.AddrPort]*remote{}, has: [2]bool{true, true}, saltEnd: syncseal.MaxCounter,
 	}, nil
 }
 
