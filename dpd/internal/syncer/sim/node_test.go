@@ -240,13 +240,27 @@ func (s *shard) turn() (busy bool) {
 	acts := append([]syncer.Action(nil), s.Actions()...)
 	s.Done()
 	for i := range acts {
-		busy = true
-		if !s.act(&acts[i]) {
-			s.n.w.total.full++
-			s.Dropped(now, acts[i].To)
-		}
+		s.act(&acts[i])
 	}
-	return busy
+	return busy || len(acts) > 0
+}
+
+// send puts an action into the ring, as a worker does: the ends of a bulk wait for room, what tombstones wait for comes again, and
+// of the rest the shard hears that it is lost.
+func (s *shard) send(a *syncer.Action) {
+	ends := a.Kind == syncer.ActBulkBegin || a.Kind == syncer.ActBulkEnd
+	switch {
+	case (!ends || len(s.owed) == 0) && s.put(a):
+		return
+	case ends:
+		if a.Kind == syncer.ActBulkBegin {
+			s.owed = slices.DeleteFunc(s.owed, func(o syncer.Action) bool { return o.To == a.To })
+		}
+		s.owed = append(s.owed, *a)
+	case a.Kind != syncer.ActTombs:
+		s.Dropped(s.n.now(), a.To)
+	}
+	s.n.w.total.full++
 }
 
 // put puts an action into the ring to the sync thread; false when that is full.
@@ -258,17 +272,13 @@ func (s *shard) put(a *syncer.Action) bool {
 	return true
 }
 
-// act carries out an action; false: it was for the sync thread, and there was no room. The ends of a bulk wait for it.
-func (s *shard) act(a *syncer.Action) bool {
+// act carries out an action.
+func (s *shard) act(a *syncer.Action) {
 	w := s.n.w
 	if w.spy != nil && a.Kind == syncer.ActSend {
 		w.spy(s.n, a)
 	}
 	switch a.Kind {
-	case syncer.ActBulkBegin, syncer.ActBulkEnd:
-		if len(s.owed) > 0 || !s.put(a) {
-			s.owed = append(s.owed, *a)
-		}
 	case syncer.ActInstalled, syncer.ActMissed:
 		s.wake(a)
 	case syncer.ActTakenOver, syncer.ActAdopted, syncer.ActRefuted, syncer.ActAged, syncer.ActClosed, syncer.ActReborn, syncer.ActRemoved:
@@ -283,9 +293,8 @@ func (s *shard) act(a *syncer.Action) bool {
 			w.total.takenOver++
 		}
 	default:
-		return s.put(a)
+		s.send(a)
 	}
-	return true
 }
 
 var eventName = map[syncer.ActionKind]string{

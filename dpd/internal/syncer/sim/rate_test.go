@@ -186,11 +186,12 @@ func (n *rateNode) turn() {
 
 // act passes on what a shard made.
 func (s *rateShard) act() {
-	acts, drops := s.Actions(), 0
+	acts := s.Actions()
+	var lost []uint32 // whom messages were for
 	for i := range acts {
 		if s.jamOut > 0 {
 			s.jamOut--
-			drops++
+			lost = append(lost, acts[i].To)
 			if k := acts[i].Msg.Kind; k == syncwire.KindSession || k == syncwire.KindClose {
 				s.dropped++
 			}
@@ -199,8 +200,8 @@ func (s *rateShard) act() {
 		s.n.Queue(s.n.w.now, s.i, &acts[i])
 	}
 	s.Done()
-	if drops > 0 {
-		s.Dropped(s.n.w.now, syncer.AllNodes)
+	for _, to := range lost {
+		s.Dropped(s.n.w.now, to)
 	}
 }
 
