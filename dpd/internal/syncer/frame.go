@@ -1,43 +1,6 @@
 package syncer
 
-import (
-	"github.com/holdfast-lb/holdfast/dpd/internal/syncwire"
-)
-
-const staleAfter = 5_000 // milliseconds on the way
-
-// ageing tells how long datagrams of a link were on their way, from the least difference of both clocks in the last 30
-// to 60 s.
-type ageing struct {
-	least, before int64
-	since         int64
-	have, had     bool
-}
-
-// of is the age of a datagram, 0 for the fastest one.
-func (a *ageing) of(now int64, sent uint64) int64 {
-	d := now - int64(sent)
-	if a.have && now-a.since >= 30_000 {
-		a.before, a.had, a.have = a.least, true, false
-	}
-	if !a.have {
-		a.least, a.since, a.have = d, now, true
-	}
-	a.least = min(a.least, d)
-	if a.had && now-a.since < 30_000 {
-		return d - min(a.least, a.before)
-	}
-	return d - a.least
-}
-
-// local is the time, in this node's milliseconds, at which a datagram that says sent would have come by the fastest way seen.
-func (a *ageing) local(sent uint64) int64 {
-	least := a.least
-	if a.had {
-		least = min(least, a.before)
-	}
-	return int64(sent) + least
-}
+import "github.com/holdfast-lb/holdfast/dpd/internal/syncwire"
 
 // authentic handles an opened datagram of the believed salt. length is that of the whole datagram.
 func (p *peer) authentic(h *syncwire.Header, tlvs []byte, length int) {
@@ -54,10 +17,16 @@ func (p *peer) authentic(h *syncwire.Header, tlvs []byte, length int) {
 		p.refused(h.Lane, -1)
 		return
 	}
+	if f.Has(syncwire.KindProbe) {
+		p.proves(&f.Probe, f.Sent)
+	}
 	age := p.age.of(y.now, f.Sent)
 	if age > staleAfter {
 		y.Count[SyncStale]++
 		p.refused(h.Lane, -1)
+		if f.Has(syncwire.KindProbe) {
+			p.probe.note(f.Probe.Seq, y.now)
+		}
 		return
 	}
 	p.heard = y.now

@@ -19,6 +19,9 @@ func (p *peer) body() syncwire.Hello {
 // would answer each other until a PROBE. It goes alone, so that the answer is as long as the question.
 func (p *peer) say(echo *[16]byte, believed bool) {
 	p.flush(syncwire.LaneControl)
+	if p.y.now-p.drawn >= nonceLife && !believed {
+		p.renonce()
+	}
 	h := p.body()
 	if echo != nil {
 		h.Echo = *echo
@@ -49,7 +52,9 @@ func (p *peer) greet(f *syncwire.Frame, o *syncseal.Opener, length int) {
 			p.untold = false
 		}
 		if fresh && salt != p.theirs {
+			drawn := p.drawn
 			p.believe(o)
+			p.age.proved(p.y.now, f.Sent, drawn)
 		}
 		if salt != p.theirs {
 			return
@@ -97,7 +102,7 @@ func (y *Sync) SetConfigDigest(d uint64) {
 	y.cfg.ConfigDigest = d
 	for _, p := range y.peers {
 		p.untold, p.hello, p.wait = true, y.now, helloMin
-		y.cfg.Random(p.nonce[:]) // no answer to an earlier HELLO is one to this
+		p.renonce() // no answer to an earlier HELLO is one to this
 	}
 }
 
@@ -122,7 +127,17 @@ func (p *peer) believe(o *syncseal.Opener) {
 	p.wait = helloMin
 	p.probe.theirs = 0
 	p.stock.surveyed = false
-	p.y.cfg.Random(p.nonce[:]) // an echo proves one salt
+	p.renonce() // an echo proves one salt
+}
+
+// nonceLife is for how long, in milliseconds, one nonce is said. Its echo proves no more than that a datagram is younger than
+// the nonce, and the link's clock base begins with that.
+const nonceLife = 2_000
+
+// renonce makes a nonce that nobody can have seen before.
+func (p *peer) renonce() {
+	p.y.cfg.Random(p.nonce[:])
+	p.drawn = p.y.now
 }
 
 func (p *peer) link(salt uint32, lane syncwire.Lane) syncseal.Link {

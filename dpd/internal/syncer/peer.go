@@ -22,8 +22,9 @@ type peer struct {
 
 	salt   uint32
 	nonce  [16]byte
-	proven bool // the peer believes our salt
-	untold bool // another configuration is in force than the last HELLO said that was answered
+	drawn  int64 // when the nonce was made
+	proven bool  // the peer believes our salt
+	untold bool  // another configuration is in force than the last HELLO said that was answered
 	out    [syncwire.NumLanes]outLane
 	past   past // of the salt before
 	mtu    pathMTU
@@ -57,7 +58,7 @@ func newPeer(y *Sync, n flow.Node) *peer {
 		known: make([]knowledge, y.cfg.Shards), wait: helloMin,
 		acks: bucket(y.now, 100, 20), answers: bucket(y.now, 1_000, 200)}
 	p.salt = p.at.salt(y, n)
-	y.cfg.Random(p.nonce[:])
+	p.renonce()
 	for l := range p.out {
 		lane := syncwire.Lane(l)
 		p.out[l] = newOutLane(&y.ring, p.linkOut(lane), lane != syncwire.LaneControl)

@@ -13,6 +13,22 @@ type prober struct {
 	at     [64]int64 // when the last ones were sent, by seq
 	theirs uint32
 	theirT int64
+	void   uint32 // this node stood still while PROBEs up to this one were on their way: they measure nothing
+}
+
+// sent says whether seq is one of the last PROBEs that this node sent on this link.
+func (r *prober) sent(seq uint32) bool {
+	return seq != 0 && seq <= r.seq && r.seq-seq < uint32(len(r.at))
+}
+
+// note takes the peer's newest PROBE, which the next one of this node echoes, so that the peer knows it for fresh. One that
+// is refused as stale counts too: where both clocks stood still in turn, both sides refuse all, until one of them is echoed.
+func (r *prober) note(seq uint32, now int64) bool {
+	if seq <= r.theirs {
+		return false
+	}
+	r.theirs, r.theirT = seq, now
+	return true
 }
 
 func (p *peer) sendProbe() {
@@ -62,15 +78,16 @@ const wordSlack = 1_000
 
 func (p *peer) probed(w *syncwire.Probe, sent uint64) {
 	y, r := p.y, &p.probe
-	if w.Seq <= r.theirs {
+	if !r.note(w.Seq, y.now) {
 		return
 	}
-	r.theirs, r.theirT = w.Seq, y.now
 	p.stat.State = w.State
-	if w.EchoSeq != 0 && w.EchoSeq <= r.seq && r.seq-w.EchoSeq < 64 {
-		rtt := y.now - r.at[w.EchoSeq%64] - int64(w.EchoHold)
-		p.stat.RTT = max(rtt, 0)
-		p.stat.Offset = int64(w.Wall) + p.stat.RTT/2 - y.now
+	if r.sent(w.EchoSeq) {
+		if w.EchoSeq > r.void {
+			p.stat.RTT = max(y.now-r.at[w.EchoSeq%64]-int64(w.EchoHold), 0)
+			p.stat.Offset = int64(w.Wall) + p.stat.RTT/2 - y.now
+			p.stat.Timed = true
+		}
 		p.mtu.echoed(w.EchoSeq)
 		if p.lossy != 0 && w.EchoSeq >= p.lossy {
 			p.lossy = 0

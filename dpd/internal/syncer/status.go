@@ -11,6 +11,7 @@ type PeerStatus struct {
 	State        uint8
 	MTU          int
 	ProbeAge     int64 // since an authentic datagram was received
+	Timed        bool  // RTT and Offset were measured
 	RTT          int64
 	Offset       int64 // the peer's wall clock minus ours
 	Sent         uint64

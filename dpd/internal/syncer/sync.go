@@ -285,6 +285,7 @@ func (y *Sync) Tick(now int64) {
 	if late > stallJudge {
 		for _, p := range y.peers {
 			p.heard += late // who was late itself does not judge others
+			p.probe.void = p.probe.seq
 		}
 	}
 	if late > stallFreeze {

@@ -45,6 +45,7 @@ const (
 	SyncUseAged                         // LADDR_USE forgotten since the peer did not repeat it
 	SyncUseLeftOut                      // LADDR_USE or blocks for which there was no room
 	SyncNewSalt                         // links that were given another salt
+	SyncRebased                         // clock bases that a proof moved by more than drift explains
 	SyncReason                          // + syncwire.Reason
 	SyncVerdict      = SyncReason + SyncCounter(syncwire.NumReasons)
 	NumSyncCounters  = SyncVerdict + SyncCounter(syncseal.NumVerdicts)
@@ -55,6 +56,7 @@ var syncCounterNames = [SyncReason]string{
 	"view_old", "fenced", "no_key", "invalid", "gap_asked", "gap_answered", "gap_overrun", "gap_lost", "hello", "suspicions", "replies_limited",
 	"too_short", "foreign_major", "skipped", "bulk_differs",
 	"laddr_use_sent", "laddr_use_taken", "laddr_use_old", "laddr_use_unknown", "laddr_use_bad", "laddr_use_aged", "laddr_use_left_out", "new_salt",
+	"clock_rebased",
 }
 
 // String is the counter's name in metrics.

@@ -28,8 +28,12 @@
 //	| | 7 bits | u16      | length bytes    |
 //	+-+--------+----------+-----------------+
 //
-// The first TLV is CLOCK {view u64, sent u64 ms since the sender's incarnation began}; CLOCK stands nowhere else. A receiver reads
-// and checks all TLVs before it applies any; what is wrong in one refuses all.
+// The first TLV is CLOCK {view u64, sent u64 ms since the sender's incarnation began}; CLOCK stands nowhere else. That clock
+// goes on while the machine is suspended, and no step of the wall clock moves it. A receiver refuses what was on its way for more
+// than 5 s. It knows that of a clock base of the link, which datagrams lower, and which only a proof of freshness raises: a PROBE
+// that echoes one of its own on this link, or the echo of its nonce. A sender echoes in each PROBE the newest one that it
+// received, also one that it refused as too old. A receiver reads and checks all TLVs before it applies any; what is wrong in one
+// refuses all.
 //
 // Forward compatibility. An unknown kind is skipped if its critical bit is 0 and refuses the datagram if it is 1; a known kind is
 // read whatever its bit. A body of one value may grow at its end: what a receiver doesn't know behind the fields that it
