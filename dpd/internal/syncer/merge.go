@@ -67,7 +67,7 @@ func (s *Shard) order(a, b *flow.Session) int {
 
 // merge is the rule of a receiver for a record x that node m sent.
 func (s *Shard) merge(m *member, x *flow.Session) {
-	s.clock.see(s.now, x.Birth, !s.off(UnboundedSkew))
+	s.clock.see(s.now+s.ahead, x.Birth, !s.off(UnboundedSkew))
 	h, _, ok := s.store.Find(&x.Reply)
 	if ok {
 		s.store.Load(h, &s.cur)

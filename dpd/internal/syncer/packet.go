@@ -144,7 +144,7 @@ func (s *Shard) Syn(now int64, h flow.Handle, isn uint32, serverOK bool) SynVerd
 	if known = announced(x) || x.Owner != s.self; x.Owner != s.self {
 		s.disturb(x)
 	}
-	x.Birth = s.clock.next(s.now, x.Birth)
+	x.Birth = s.clock.next(s.now+s.ahead, x.Birth)
 	x.Owner, x.Term, x.Ver = s.self, 1, 1
 	if known {
 		x.Ver = 2

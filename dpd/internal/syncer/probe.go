@@ -36,7 +36,7 @@ func (p *peer) sendProbe() {
 	r.seq++
 	r.at[r.seq%64] = y.now
 	w := syncwire.Probe{
-		Seq: r.seq, EchoSeq: r.theirs, State: y.state, Wall: uint64(y.now),
+		Seq: r.seq, EchoSeq: r.theirs, State: y.state, Wall: uint64(y.now + y.ahead),
 	}
 	y.putWords(&w)
 	if r.theirs != 0 {
@@ -85,7 +85,7 @@ func (p *peer) probed(w *syncwire.Probe, sent uint64) {
 	if r.sent(w.EchoSeq) {
 		if w.EchoSeq > r.void {
 			p.stat.RTT = max(y.now-r.at[w.EchoSeq%64]-int64(w.EchoHold), 0)
-			p.stat.Offset = int64(w.Wall) + p.stat.RTT/2 - y.now
+			p.stat.Offset = int64(w.Wall) + p.stat.RTT/2 - (y.now + y.ahead)
 			p.stat.Timed = true
 		}
 		p.mtu.echoed(w.EchoSeq)

@@ -37,6 +37,7 @@ type Shard struct {
 	rules Rules
 	key   [2]uint64
 	now   int64
+	ahead int64 // of the wall clock that births are made by, see SetWall
 	clock clock
 	seq   uint64
 	// seqAll is the number of the last message to all.
@@ -110,6 +111,10 @@ func (s *Shard) Self() flow.Node { return s.self }
 // Mapped is the number of announced records that can translate packets, and how many of them this node owns.
 func (s *Shard) Mapped() (all, owned uint64) { return s.mapped, s.sums.own.n }
 
+// SetWall sets how far the wall clock is ahead of the times that the shard is given. Births alone are made by it, and none is
+// below an earlier one, also when the wall clock goes back.
+func (s *Shard) SetWall(ahead int64) { s.ahead = ahead }
+
 func (s *Shard) time(now int64) {
 	s.now = max(s.now, now)
 }
@@ -139,7 +144,7 @@ func (s *Shard) Create(now int64, x *flow.Session) (flow.Handle, error) {
 		s.drop(rh, &s.cur)
 		clash = clash && rh != oh
 	}
-	x.Birth = s.clock.next(s.now, floor)
+	x.Birth = s.clock.next(s.now+s.ahead, floor)
 	x.Owner, x.Term, x.Ver = s.self, 1, 1
 	x.Flags &^= flow.ReplyOnly | flow.Tomb | flow.Synced | flow.Confirmed
 	if x.Flags&flow.Embryonic == 0 {
@@ -222,7 +227,7 @@ func (s *Shard) advance(h flow.Handle, x *flow.Session) {
 func (s *Shard) claim(h flow.Handle, x *flow.Session) {
 	s.account(x, -1)
 	if s.off(OneClock) {
-		x.Birth = s.clock.next(s.now, x.Birth)
+		x.Birth = s.clock.next(s.now+s.ahead, x.Birth)
 	}
 	former := x.Owner
 	if !s.orphan(x) {

@@ -55,6 +55,7 @@ type Sync struct {
 	epoch   uint64
 	born    int64 // when this incarnation began to send
 	now     int64
+	ahead   int64 // of the wall clock that births are made by, see SetWall
 	ticked  int64
 	peers   []*peer
 	fenced  []fenced // by node id
@@ -229,7 +230,22 @@ func (y *Sync) deliver(shard int, d *Delivery) bool {
 	return ok
 }
 
-func (y *Sync) time(now int64) { y.now = max(y.now, now) }
+// time takes the time of a call. Whoever stood still notices with the first one, before it judges by what waited meanwhile.
+func (y *Sync) time(now int64) {
+	y.now = max(y.now, now)
+	late := y.now - y.ticked
+	if late <= stallJudge {
+		return
+	}
+	y.ticked = y.now
+	for _, p := range y.peers {
+		p.heard += late // who was late itself does not judge others
+		p.probe.void = p.probe.seq
+	}
+	if late > stallFreeze {
+		y.frozen = y.now
+	}
+}
 
 // sent is the clock that datagrams carry.
 func (y *Sync) sent() uint64 { return uint64(y.now - y.born) }
@@ -280,17 +296,7 @@ func (y *Sync) Flush(now int64) {
 // Tick does what time asks for; it wants to be called each 5 ms or so.
 func (y *Sync) Tick(now int64) {
 	y.time(now)
-	late := y.now - y.ticked
 	y.ticked = y.now
-	if late > stallJudge {
-		for _, p := range y.peers {
-			p.heard += late // who was late itself does not judge others
-			p.probe.void = p.probe.seq
-		}
-	}
-	if late > stallFreeze {
-		y.frozen = y.now
-	}
 	if y.frozen != 0 && y.now-y.frozen > thawAlone {
 		y.frozen = 0
 	}
@@ -311,6 +317,21 @@ const (
 
 // Frozen says that this node stood still and has not been answered since, so it must not allocate.
 func (y *Sync) Frozen() bool { return y.frozen != 0 }
+
+// Stall says that this node may have stood still although its clock did not show it.
+func (y *Sync) Stall(now int64) {
+	y.time(now)
+	y.frozen = y.now
+}
+
+// SetWall sets how far the wall clock of this node is ahead of the times that it is given: what peers are told of it, and what
+// theirs are compared with.
+func (y *Sync) SetWall(ahead int64) {
+	for _, p := range y.peers {
+		p.stat.Offset -= ahead - y.ahead
+	}
+	y.ahead = ahead
+}
 
 // Fenced says that a member told this incarnation that it is over.
 func (y *Sync) Fenced() bool { return y.isFenced }
