@@ -1,25 +1,79 @@
 package node
 
-import "time"
+import (
+	"time"
 
-// clock is the time of all packet threads: ticks of a millisecond since the start, and unix milliseconds that never go
-// back. Both come from the monotonic clock, so that a step of the wall clock neither suspects nor ages anything; the
-// kernel still steers its rate.
-type clock struct {
-	start time.Time
-	wall  int64
+	"golang.org/x/sys/unix"
+
+	"github.com/holdfast-lb/holdfast/dpd/internal/clock"
+	"github.com/holdfast-lb/holdfast/dpd/internal/worker"
+)
+
+const firstTick = clock.FirstTick
+
+// newClock is the clock of this machine, from now on.
+func newClock() *clock.Clock {
+	start := time.Now()
+	return clock.New(start.UnixMilli(), func() int64 { return time.Since(start).Milliseconds() }, boottime)
 }
 
-// firstTick is not 0, since 0 means "never" in some places, and it lies before the wrap, so that the wrap is exercised
-// within seconds of every start and not after 49 days.
-const firstTick = ^uint32(0) - 4999
-
-func newClock() *clock {
-	now := time.Now()
-	return &clock{start: now, wall: now.UnixMilli()}
+// boottime is 0 where the kernel has none; then a suspension shows in realtime alone.
+func boottime() int64 {
+	var t unix.Timespec
+	if unix.ClockGettime(unix.CLOCK_BOOTTIME, &t) != nil {
+		return 0
+	}
+	return t.Nano() / int64(time.Millisecond)
 }
 
-func (c *clock) read() (tick uint32, wall int64) {
-	ms := time.Since(c.start).Milliseconds()
-	return firstTick + uint32(ms), c.wall + ms
+func realtime() int64 { return time.Now().UnixMilli() }
+
+// walling is what threads must know of this node's wall time. The watcher alone touches it.
+type walling struct {
+	clock.Wall
+	stalls  uint32 // pauses that realtime alone showed
+	sync    uint32 // the ones that the sync thread knows of
+	workers []toldWall
+}
+
+// toldWall is what a worker knows.
+type toldWall struct {
+	ahead  int64
+	stalls uint32
+}
+
+// followWall brings wall time to where realtime and the peers agree that it belongs.
+func (n *Node) followWall(now int64, peers []int64) {
+	w, before := &n.walling, n.walling.Ahead()
+	if w.Step(now, n.real(), peers) {
+		w.stalls++
+		n.log.Warn("realtime jumped ahead: this node may have stood still, and opens nothing until somebody answers for it")
+	}
+	if d := w.Ahead() - before; d > 0 && len(peers) > 0 {
+		n.log.Warn("wall time follows realtime and the peers", "step_ms", d)
+	}
+	n.tellWall()
+}
+
+// tellWall tells every worker that does not know it yet; if its mailbox is full, the next look tries again.
+func (n *Node) tellWall() {
+	now := toldWall{n.walling.Ahead(), n.walling.stalls}
+	if n.walling.workers == nil {
+		n.walling.workers = make([]toldWall, len(n.workers))
+	}
+	for i, w := range n.workers {
+		told := &n.walling.workers[i]
+		if *told == now {
+			continue
+		}
+		stalled := told.stalls != now.stalls
+		if w.Post(func(w *worker.Worker) {
+			w.SetWall(now.ahead)
+			if stalled {
+				w.Stall()
+			}
+		}) {
+			*told = now
+		}
+	}
 }

@@ -147,6 +147,7 @@ func (c *cluster) start(i, workers, rx int) {
 // rewind gives every thread of a node that does not run another clock.
 func (n *Node) rewind(clock func() (uint32, int64)) {
 	n.clock = clock
+	n.real = func() int64 { _, now := clock(); return now }
 	for _, w := range n.workers {
 		w.SetClock(clock)
 	}

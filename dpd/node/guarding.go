@@ -14,12 +14,11 @@ import (
 type guarding struct {
 	guard *announce.Guard
 	on    bool
-	begun time.Time
 }
 
 func (n *Node) newGuard() *guarding {
 	return &guarding{
-		guard: announce.NewGuard(announce.GuardConfig{}), on: n.cfg.BGP.Guard && n.cfg.Announce == config.AnnounceBGP, begun: time.Now(),
+		guard: announce.NewGuard(announce.GuardConfig{}), on: n.cfg.BGP.Guard && n.cfg.Announce == config.AnnounceBGP,
 	}
 }
 
@@ -43,7 +42,7 @@ func (n *Node) watchRoutes(ctx context.Context) {
 
 // look takes one sample and holds the routes back, or lets them stand.
 func (g *guarding) look(n *Node) {
-	tick, _ := n.clock()
+	tick, now := n.clock()
 	s := announce.Sample{LinkUp: true, EchoAgeMs: n.routes.EchoAge(tick)}
 	for _, p := range n.ports {
 		s.LinkUp = s.LinkUp && p.LinkUp()
@@ -53,7 +52,7 @@ func (g *guarding) look(n *Node) {
 		s.HeartbeatAgeMs = max(s.HeartbeatAgeMs, int64(int32(tick-beat)))
 	}
 	s.HeartbeatAgeMs = max(s.HeartbeatAgeMs, int64(int32(tick-n.loop.Beat())))
-	v := g.guard.Step(time.Since(g.begun).Milliseconds(), s)
+	v := g.guard.Step(now, s)
 	hold := ""
 	if v != announce.Good {
 		hold = v.String()

@@ -6,6 +6,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/holdfast-lb/holdfast/dpd/internal/clock"
 	"github.com/holdfast-lb/holdfast/dpd/internal/control"
 	"github.com/holdfast-lb/holdfast/dpd/internal/flow"
 	"github.com/holdfast-lb/holdfast/dpd/internal/syncer"
@@ -165,7 +166,8 @@ const (
 func (n *Node) watch(ctx context.Context) {
 	t := time.NewTicker(watchEvery)
 	defer t.Stop()
-	last, slow := time.Now(), time.Time{}
+	_, last := n.clock() // in which a suspension shows
+	slow := time.Time{}
 	for {
 		select {
 		case <-ctx.Done():
@@ -173,8 +175,9 @@ func (n *Node) watch(ctx context.Context) {
 		case <-t.C:
 		}
 		now := time.Now()
-		late := now.Sub(last) > watchEvery+lateAfter
-		last = now
+		_, at := n.clock()
+		late := at-last > (watchEvery + lateAfter).Milliseconds()
+		last = at
 		if now.Sub(slow) >= slowEvery {
 			slow = now
 			n.count(ctx)
@@ -203,6 +206,11 @@ func (n *Node) links(ctx context.Context, now time.Time, late bool) {
 			s.SetConfigDigest(digest)
 		}
 		have, fenced, life = true, s.Fenced(), s.Self()
+		s.SetWall(n.walling.Ahead())
+		if n.walling.sync != n.walling.stalls {
+			n.walling.sync = n.walling.stalls
+			s.Stall(l.Now())
+		}
 		if !s.Frozen() {
 			n.thaw(s)
 		}
@@ -228,7 +236,8 @@ func (n *Node) links(ctx context.Context, now time.Time, late bool) {
 		o.late = now
 	}
 	n.seen = o
-	if verdict := n.timing; !late && n.timing.step(o.at, medianClock(o.offsets)) && !n.clockTurned(ctx) {
+	n.followWall(o.at, o.offsets)
+	if verdict := n.timing; !late && n.timing.Step(o.at, clock.Median(o.offsets)) && !n.clockTurned(ctx) {
 		n.timing = verdict // the next look tries again
 	}
 	if fenced && n.state != control.StateFenced {
@@ -251,7 +260,7 @@ func (n *Node) thaw(s *syncer.Sync) {
 
 // clockTurned stops opening sessions, or begins again, by the verdict on this node's clock; false if a worker didn't hear of it.
 func (n *Node) clockTurned(ctx context.Context) bool {
-	n.log.Warn("this node's clock against the median of its peers' and its own", "off", n.timing.off, "ms", medianClock(n.seen.offsets))
+	n.log.Warn("this node's clock against the median of its peers' and its own", "off", n.timing.Off, "ms", clock.Median(n.seen.offsets))
 	if err := n.allow(ctx); err != nil {
 		n.log.Error("workers were not told whether they may open sessions", "err", err)
 		return false
@@ -281,7 +290,7 @@ func (n *Node) step() bool {
 	case control.StateJoining, control.StateReady, control.StateAdmitted, control.StateDegraded:
 		switch n.view.Self.State {
 		case control.Admitted:
-			if n.state = control.StateAdmitted; n.timing.off {
+			if n.state = control.StateAdmitted; n.timing.Off {
 				n.state = control.StateDegraded
 			}
 		case control.Degraded:

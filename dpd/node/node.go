@@ -18,6 +18,7 @@ import (
 	"time"
 
 	"github.com/holdfast-lb/holdfast/dpd/internal/announce"
+	"github.com/holdfast-lb/holdfast/dpd/internal/clock"
 	"github.com/holdfast-lb/holdfast/dpd/internal/config"
 	"github.com/holdfast-lb/holdfast/dpd/internal/control"
 	"github.com/holdfast-lb/holdfast/dpd/internal/event"
@@ -51,7 +52,8 @@ type Node struct {
 	log   *slog.Logger
 	dev   Devices
 	bus   event.Bus
-	clock func() (tick uint32, wall int64)
+	clock func() (tick uint32, now int64)
+	real  func() int64 // unix milliseconds of the kernel's realtime clock
 	began time.Time
 
 	buckets steer.Map
@@ -68,6 +70,7 @@ type Node struct {
 	server  *apiServer
 	held    atomic.Pointer[string] // why the guard holds the routes back; see holding
 	vouched atomic.Int64           // when the coordinator last began to say that this life is a member, unix milliseconds
+	walling walling                // of the watcher
 	owed    []atomic.Bool          // by worker: it has not been told that routes changed
 
 	mu        sync.Mutex // of what follows; held while threads are told, so that they hear in order
@@ -87,7 +90,7 @@ type Node struct {
 	fencedAt  map[flow.Node]time.Time
 	announced []purposeRoute
 	proving   proving
-	timing    clockGuard
+	timing    clock.Guard
 	told      time.Time // when routes were announced last
 	seen      observation
 	nextUse   time.Time          // not before, see blockUse
@@ -105,7 +108,7 @@ type deviceRules struct {
 // New checks and wires everything; nothing moves before Run.
 func New(cfg config.Config, o Options) (*Node, error) {
 	n := &Node{
-		cfg: cfg, log: o.Log, dev: o.Devices, bus: o.Bus, clock: newClock().read, began: time.Now(), state: control.StateStarting,
+		cfg: cfg, log: o.Log, dev: o.Devices, bus: o.Bus, clock: newClock().Read, real: realtime, began: time.Now(), state: control.StateStarting,
 		changed: make(chan struct{}), rejoin: make(chan flow.Node, 1), fencedAt: map[flow.Node]time.Time{},
 	}
 	if n.log == nil {

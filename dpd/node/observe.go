@@ -21,7 +21,7 @@ func (o *observation) add(p *syncer.PeerStatus) {
 		o.hello = true
 	}
 	o.hello = o.hello && (p.Linked || p.ProbeAge >= leftOutMS)
-	if p.Linked && !p.Suspected {
+	if p.Linked && !p.Suspected && p.Timed {
 		o.offsets = append(o.offsets, p.Offset)
 	}
 	o.peers = append(o.peers, control.Peer{

@@ -64,7 +64,7 @@ func (n *Node) Status() control.Status {
 	s := control.Status{
 		Self: n.life, State: n.state, View: n.view.View, Revision: n.config.Revision, KeyGeneration: n.keys.Generation,
 		Bulk: n.seen.bulk, Conditions: n.conditions(), Backends: n.seen.backends, Owned: n.seen.owned, Held: n.seen.held,
-		ClockOff:     n.timing.off,
+		ClockOff:     n.timing.Off,
 		DetectorLate: !n.seen.late.IsZero() && time.Since(n.seen.late) < lateCounts,
 	}
 	n.useStatus(&s)

@@ -90,7 +90,7 @@ func (n *Node) workerView() worker.View {
 	return worker.View{
 		Steer: n.interp, Schedule: n.schedule, Ask: n.cfg.Sync.Enabled && len(n.view.Members) > 1,
 		Allocate: n.view.Self.State == control.Admitted && n.drain.IsZero() && n.state != control.StateFenced && len(n.blocks) > 0 &&
-			!n.timing.off,
+			!n.timing.Off,
 	}
 }
 

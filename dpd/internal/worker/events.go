@@ -11,7 +11,7 @@ func (w *Worker) emit(e flow.Event) {
 	if w.cfg.Links.Events == nil {
 		return
 	}
-	e.Wall, e.Worker = uint64(w.wall), uint8(w.cfg.Index)
+	e.Wall, e.Worker = uint64(w.wall+w.ahead), uint8(w.cfg.Index)
 	if !w.cfg.Links.Events.Put(&e) {
 		w.count[stat.EventLost]++
 	}

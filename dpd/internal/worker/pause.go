@@ -12,14 +12,28 @@ const (
 // somebody who may know has answered a question asked after the gap (Unfreeze), or a second went by without any answer.
 func (w *Worker) pause(tick uint32, wall int64) {
 	if tick-w.now >= pauseMS {
-		w.freeze = tick + freezeMS
-		if w.freeze == 0 {
-			w.freeze = 1
-		}
-		w.resumed.Store(wall)
-		w.count[stat.Pauses]++
+		w.stall(tick, wall)
 		w.FlushRx()
 	}
+}
+
+func (w *Worker) stall(tick uint32, wall int64) {
+	w.freeze = tick + freezeMS
+	if w.freeze == 0 {
+		w.freeze = 1
+	}
+	w.resumed.Store(wall)
+	w.count[stat.Pauses]++
+}
+
+// Stall is a pause that turns did not show, since the clock stood still too. What came meanwhile is not dropped: it was
+// handled before anybody knew. For requests.
+func (w *Worker) Stall() { w.stall(w.now, w.wall) }
+
+// SetWall sets how far wall time is ahead of node time, for births and events. For requests.
+func (w *Worker) SetWall(ahead int64) {
+	w.ahead = ahead
+	w.shard.SetWall(ahead)
 }
 
 // frozen says whether a pause still keeps this worker from opening sessions.

@@ -97,7 +97,7 @@ type Config struct {
 	Routes *neigh.Publisher
 	Links  Links
 	Poll   Poll
-	// Clock gives milliseconds of a monotonic clock and unix milliseconds that never go back. Called once a turn.
+	// Clock gives ticks of a millisecond and node time, unix milliseconds that never go back. Called once a turn.
 	Clock func() (tick uint32, wall int64)
 	// MailboxSize bounds requests in waiting.
 	MailboxSize int
@@ -122,8 +122,9 @@ type Worker struct {
 	shard *syncer.Shard
 	ports *localport.Pool
 
-	now  uint32
-	wall int64
+	now   uint32
+	wall  int64 // node time
+	ahead int64 // of wall time, see SetWall
 
 	rx   port.Batch
 	tx   []port.Batch
