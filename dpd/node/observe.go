@@ -26,12 +26,20 @@ func (o *observation) add(p *syncer.PeerStatus) {
 	}
 	o.peers = append(o.peers, control.Peer{
 		Life: p.Node, Established: p.Linked, Suspected: p.Suspected, Desync: p.Desync, MTU: uint32(p.MTU),
-		ProbeAgeMS: uint32(max(p.ProbeAge, 0)), RTTMicros: uint32(max(p.RTT, 0)) * 1000, ClockOffsetMS: int32(p.Offset),
+		ProbeAgeMS: uint32(max(p.ProbeAge, 0)), RTTMicros: rttMicros(p), ClockOffsetMS: int32(p.Offset),
 		Sent: p.Sent, Received: p.Received, Gaps: p.Gaps,
 	})
 	if p.BulkBegun {
 		o.bulk = append(o.bulk, control.Bulk{From: p.Node, Begun: true, Ended: p.BulkEnded, Expected: p.BulkExpected, Received: p.BulkReceived})
 	}
+}
+
+// rttMicros is not 0 once it was measured: that is how the coordinator knows that the clock offset was, too.
+func rttMicros(p *syncer.PeerStatus) uint32 {
+	if !p.Timed {
+		return 0
+	}
+	return max(uint32(max(p.RTT, 0))*1000, 1)
 }
 
 // sameLinks says whether nothing changed that a coordinator decides by.

@@ -181,7 +181,9 @@ func (m *Machine) anotherWell(n *Node) bool {
 	})
 }
 
-// clockOff says whether the node's clock is too far off the median of what its peers' clocks show.
+// clockOff says whether the node's clock is too far off the median clock. Its own counts too, as 0, and of the middle two of an
+// even number the nearer one: so of a few nodes the one that is off is degraded, and not those that disagree with it alone. The
+// data planes judge themselves by the same rule.
 func (m *Machine) clockOff(now int64, n *Node, o *observation) bool {
 	if !m.speaks(now, n) {
 		return false
@@ -195,8 +197,8 @@ func (m *Machine) clockOff(now int64, n *Node, o *observation) bool {
 	if len(off) == 0 {
 		return false
 	}
+	off = append(off, 0)
 	slices.Sort(off)
-	k := len(off)
-	median := off[k/2]/2 + off[(k-1)/2]/2
-	return median > m.cfg.ClockOff || median < -m.cfg.ClockOff
+	low, high := off[(len(off)-1)/2], off[len(off)/2]
+	return min(max(low, -low), max(high, -high)) > m.cfg.ClockOff
 }

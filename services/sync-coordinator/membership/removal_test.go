@@ -282,6 +282,39 @@ func TestDegradedByClock(t *testing.T) {
 	}
 }
 
+func TestOneClockThatIsOffDegradesNobodyElse(t *testing.T) {
+	for _, row := range []struct {
+		name   string
+		clocks []int64
+		want   []Cause
+	}{
+		{"one of three an hour ahead", []int64{0, 0, 3_600_000}, []Cause{CauseNone, CauseNone, CauseClock}},
+		{"one of three an hour behind", []int64{-3_600_000, 0, 3}, []Cause{CauseClock, CauseNone, CauseNone}},
+		{"one of four", []int64{0, 3_600_000, 10, -10}, []Cause{CauseNone, CauseClock, CauseNone, CauseNone}},
+		{"one of two: nobody knows which", []int64{0, 3_600_000}, []Cause{CauseNone, CauseNone}},
+		{"two against two", []int64{0, 0, 900, 900}, []Cause{CauseNone, CauseNone, CauseNone, CauseNone}},
+		{"all on their own", []int64{0, 900, 1_800}, []Cause{CauseClock, CauseNone, CauseClock}},
+	} {
+		t.Run(row.name, func(t *testing.T) {
+			b := newBed(t, 8)
+			b.admit(len(row.clocks))
+			b.sync()
+			for id := range uint32(len(row.clocks)) {
+				for i := range b.dp[id+1].Peers {
+					p := &b.dp[id+1].Peers[i]
+					p.ClockKnown, p.ClockOffset = true, row.clocks[p.ID-1]-row.clocks[id]
+				}
+			}
+			b.round()
+			for id, want := range row.want {
+				if got := b.node(uint32(id + 1)).Degraded; got != want {
+					t.Errorf("node %d degraded %q, want %q", id+1, got, want)
+				}
+			}
+		})
+	}
+}
+
 func TestAZombiesWordsChangeNothing(t *testing.T) {
 	b := newBed(t, 8)
 	b.admit(3)
