@@ -27,8 +27,10 @@ type ageing struct {
 	raised int64  // when that was
 }
 
-// baseStep is how much, in milliseconds, a proof must raise the base to be taken for a stand-still and no drift.
-const baseStep = 100
+const (
+	baseStep = 100     // milliseconds by which a proof raises the base for a stand-still; less is drift
+	baseKept = 120_000 // for which the base from before counts: twice as long as any tombstone, of which peers tell the age
+)
 
 // of is the age of a datagram in milliseconds, 0 for the fastest one; too high by an echo's way and 100 ms at most.
 func (a *ageing) of(now int64, sent uint64) int64 {
@@ -53,8 +55,8 @@ func (a *ageing) proved(now int64, sent uint64, at int64) bool {
 	case least < a.base+baseStep:
 		a.base = max(a.base, least)
 		return false
-	case a.from == 0 || now-a.raised > staleAfter:
-		a.before = a.base // what is older by the former raise is refused by age alone
+	case a.from == 0 || now-a.raised > baseKept:
+		a.before = a.base
 	default:
 		a.before = min(a.before, a.base)
 	}
@@ -62,8 +64,14 @@ func (a *ageing) proved(now int64, sent uint64, at int64) bool {
 	return true
 }
 
-// local is the time, in this node's milliseconds, at which a datagram that says sent would have come by the fastest way seen.
-func (a *ageing) local(sent uint64) int64 { return int64(sent) + a.base }
+// local is a moment of the sender's clock in this node's milliseconds, and no later than it was. What the sender did before a
+// stand-still is longer ago than its clock says.
+func (a *ageing) local(moment int64) int64 {
+	if a.from > 0 && moment < int64(a.from) {
+		return moment + min(a.base, a.before)
+	}
+	return moment + a.base
+}
 
 // proves renews the link's clock base if a PROBE echoes one of mine on this very link.
 func (p *peer) proves(w *syncwire.Probe, sent uint64) {

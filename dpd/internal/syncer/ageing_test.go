@@ -233,3 +233,34 @@ func TestClocksThatDriftApartRefuseNothing(t *testing.T) {
 		}
 	}
 }
+
+// What a peer says of its tombstones it says by its own clock. None of them may pass for younger than it was.
+func TestWordsOfAPeerReachBackOverItsStandStill(t *testing.T) {
+	w := newTunnel(t)
+	w.run(1_000)
+	before := w.real
+	w.standStill(0, 6_000)
+	for range 40 {
+		for i := range 2 {
+			w.e[0].Queue(w.clock(0), i, &syncer.Action{
+				Kind: syncer.ActTombs, ClosedAt: w.clock(0) - 50, AgedAt: before, FloorAt: before - 2_000,
+			})
+		}
+		w.e[1].got = nil
+		w.run(1_000)
+		d := w.e[1].deliveries(syncer.DeliverWatermarks)
+		if len(d) == 0 {
+			t.Fatal("no words")
+		}
+		words := d[len(d)-1].Words
+		if words.Aged > before || words.Aged < before-2_000 {
+			t.Fatalf("aged before %d ms after the stand-still began", words.Aged-before)
+		}
+		if words.Floor > before-2_000 || words.Floor < before-4_000 {
+			t.Fatalf("floor %d ms after the stand-still began, want 2 s before it", words.Floor-before)
+		}
+		if late := w.real - words.Closed; w.real-before > 8_000 && late > 3_000 {
+			t.Fatalf("closed before %d ms ago", late)
+		}
+	}
+}

@@ -116,10 +116,8 @@ func (p *peer) probed(w *syncwire.Probe, sent uint64) {
 		p.confirmed(w.Lane[syncwire.LaneLive].Contiguous)
 	}
 	if w.Closed != 0 {
-		at := p.age.local(sent) - wordSlack + 1
-		p.ended = Words{
-			max(p.ended.Closed, at-int64(w.Closed)), max(p.ended.Aged, at-int64(w.Aged)), max(p.ended.Floor, at-int64(w.Floor)),
-		}
+		at := func(ago uint32) int64 { return p.age.local(int64(sent)-int64(ago)+1) - wordSlack }
+		p.ended = Words{max(p.ended.Closed, at(w.Closed)), max(p.ended.Aged, at(w.Aged)), max(p.ended.Floor, at(w.Floor))}
 	}
 	p.tellShards()
 }
