@@ -110,7 +110,7 @@ func (c *coordinator) pause(n *node, ms int64) {
 		}
 	}
 	w.after(400+w.rng.Int64N(800), func() {
-		if i := c.index(who.ID); n.paused && n.life == life && i >= 0 && c.members[i].Node == who {
+		if i := c.index(who.ID); n.paused && !n.kept && n.life == life && i >= 0 && c.members[i].Node == who {
 			w.logf("view removes paused node %d", who.ID)
 			c.members = append(c.members[:i], c.members[i+1:]...)
 			n.zombie = true
@@ -122,7 +122,7 @@ func (c *coordinator) pause(n *node, ms int64) {
 			return
 		}
 		w.logf("node %d goes on, zombie %v", n.id, n.zombie)
-		n.paused = false
+		n.paused, n.kept = false, false
 		n.tick() // every thread notices the gap before anything else
 		for _, d := range n.backlog {
 			if n.alive && n.life == life {

@@ -24,6 +24,7 @@ type node struct {
 	admitted   bool
 	paused     bool // stopped by a signal: it neither runs nor knows
 	blind      bool // views do not reach it
+	kept       bool // while it is paused: no view removes it
 	zombie     bool // it went on after the view had removed it
 	backlog    []arrived
 	block      int // leased block of local addresses; 0: none
@@ -32,6 +33,7 @@ type node struct {
 	shards     []*shard
 	stuck      bool // the sync thread stands still
 	keys       int  // which of the coordinator's sets of keys is in force
+	clocks     watcher
 }
 
 // arrived is a datagram and the node whose address it came from.
@@ -66,7 +68,7 @@ type waiting struct {
 }
 
 func (n *node) node() flow.Node { return flow.Node{Inc: n.inc, ID: n.id} }
-func (n *node) now() int64      { return n.w.now + n.skew }
+func (n *node) now() int64      { return n.w.now + n.skew - n.clocks.lag }
 
 func (n *node) shardOf(b flow.Bucket) int { return int(b) % n.shardCount }
 
@@ -74,7 +76,7 @@ func (n *node) shardOf(b flow.Bucket) int { return int(b) % n.shardCount }
 func (n *node) start(inc uint64, block int) {
 	w := n.w
 	n.inc, n.alive, n.admitted, n.block = inc, true, false, block
-	n.paused, n.zombie, n.stuck, n.backlog = false, false, false, nil
+	n.paused, n.kept, n.zombie, n.stuck, n.backlog, n.clocks = false, false, false, false, nil, watcher{}
 	n.life++
 	n.shards = nil
 	var err error
@@ -337,5 +339,6 @@ func (n *node) ticks() {
 	if !n.stuck {
 		n.sync.Tick(n.now())
 	}
+	n.watchClocks()
 	n.drain()
 }

@@ -140,7 +140,7 @@ var servers = [2]netip.Addr{netip.AddrFrom4([4]byte{10, 1, 0, 1}), netip.AddrFro
 // open schedules a new session for a client's packet.
 func (s *shard) open(now int64, p packet) {
 	n := s.n
-	if !n.admitted || p.dir != flow.In || n.sync.Frozen() {
+	if !n.admitted || p.dir != flow.In || n.sync.Frozen() || n.clocks.guard.Off {
 		return
 	}
 	x := flow.Session{Orig: p.key, Service: 1, Server: 1, Mode: flow.FullNAT, Bucket: p.c.bucket, State: flow.UDPNone}

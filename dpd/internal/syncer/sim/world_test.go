@@ -65,6 +65,7 @@ type options struct {
 	stalls   bool    // threads stand still
 	rough    float64 // share of the ends' packets that are lost, and of those that are late
 	renews   bool    // who is fenced goes on with what it holds
+	clocks   bool    // realtime jumps, machines stop with all their clocks
 	restarts bool
 }
 
@@ -237,6 +238,8 @@ func (w *world) trouble(until int64) {
 		w.cutOne()
 	case x < 0.96 && w.opt.crashes:
 		w.coord.crashOne()
+	case x < 0.98 && w.opt.clocks:
+		w.clockOne()
 	case x < 1 && w.opt.pauses:
 		w.coord.pauseOne()
 	}
@@ -247,6 +250,7 @@ func (w *world) calm() {
 	w.quiet = true
 	w.net.loss, w.net.dup, w.net.late, w.opt.rough = 0, 0, 0, 0
 	w.net.cut = map[[2]uint32]bool{}
+	w.setClocks()
 	w.logf("calm")
 }
 
@@ -286,8 +290,12 @@ func simulate(seed uint64, opt options) *world {
 		w.stall(w.now + opt.chaos)
 	}
 	w.run(opt.chaos)
+	w.checkBirths()
 	w.calm()
-	w.run(40_000)
+	w.run(30_000)
+	stale := w.stale()
+	w.run(10_000)
+	w.checkClocks(stale)
 	w.checkCalm()
 	w.checkMended()
 	if opt.drain {
