@@ -223,7 +223,7 @@ func nodeState(n *membership.Node) syncv1.NodeState {
 }
 
 func nodeProto(n *membership.Node) *syncv1.Node {
-	p := &syncv1.Node{
+	return &syncv1.Node{
 		Name:           "nodes/" + n.Name,
 		Id:             n.ID,
 		Incarnation:    n.Inc,
@@ -240,10 +240,6 @@ func nodeProto(n *membership.Node) *syncv1.Node {
 		Version:        n.Version,
 		Setbacks:       n.Setbacks,
 	}
-	if !n.Member() && n.JoinAfter > 0 {
-		p.JoinAfterTime = timestamppb.New(time.UnixMilli(n.JoinAfter))
-	}
-	return p
 }
 
 // detail says in words why a node is in its state.

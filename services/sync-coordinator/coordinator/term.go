@@ -9,6 +9,8 @@ import (
 	"sync"
 	"time"
 
+	"google.golang.org/protobuf/types/known/timestamppb"
+
 	dpdv1 "github.com/holdfast-lb/holdfast/proto/gen/holdfast/dpd/v1"
 	syncv1 "github.com/holdfast-lb/holdfast/proto/gen/holdfast/sync/v1"
 	"github.com/holdfast-lb/holdfast/services/kit"
@@ -356,6 +358,9 @@ func (t *term) nodeProto(now int64, n *membership.Node) *syncv1.Node {
 	p := nodeProto(n)
 	p.ControlAlive = n.Member() && t.m.ControlAlive(n.ID)
 	p.Suspected = t.m.Suspected(now, n.ID)
+	if !n.Member() && n.JoinAfter > now {
+		p.JoinAfterTime = timestamppb.New(time.UnixMilli(n.JoinAfter))
+	}
 	if missing, idle, ok := t.m.Waiting(now, n.ID); ok {
 		p.Detail += fmt.Sprintf("; no progress for %d s: %s", idle/1000, missing)
 	}

@@ -35,7 +35,10 @@ func (m *Machine) ended(now int64, n *Node, aside bool) {
 	default:
 		n.Setbacks++
 	}
-	n.JoinAfter = now + m.backOff(n.Setbacks)
+	n.JoinAfter = 0
+	if pause := m.backOff(n.Setbacks); pause > 0 {
+		n.JoinAfter = now + pause
+	}
 }
 
 // backOff is the pause after so many lives in a row that were of no use: none for JoinFree of them, then JoinBackOff,

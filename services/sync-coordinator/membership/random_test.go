@@ -44,7 +44,7 @@ func TestInvariantsHoldUnderRandomEvents(t *testing.T) {
 			return n.ID, n.Inc - uint64(rapid.SampledFrom([]int{0, 0, 0, 1}).Draw(rt, "stale"))
 		}
 		for range rapid.IntRange(1, 80).Draw(rt, "steps") {
-			now += int64(rapid.SampledFrom([]int{0, 100, 100, 400, 3000, 11000}).Draw(rt, "wait"))
+			now += int64(rapid.SampledFrom([]int{0, 100, 100, 400, 3000, 11000, 61000}).Draw(rt, "wait"))
 			name := fmt.Sprintf("n%d", rapid.IntRange(1, 7).Draw(rt, "name"))
 			switch rapid.SampledFrom([]string{"join", "report", "report", "report", "report", "control", "control", "leave", "pools", "drain", "tick", "restart", "rotate", "keys"}).Draw(rt, "event") {
 			case "join":
@@ -144,6 +144,9 @@ func invariants(a, b *State) error {
 				sips[x] = n.ID
 			}
 		}
+		if (n.Cause == CauseAside) != (n.Reason != "") || n.Cause == CauseAside && (n.Phase != Removed || n.JoinAfter == 0) {
+			return fmt.Errorf("node %d %s %q: reason %q, may join after %d", n.ID, n.Phase, n.Cause, n.Reason, n.JoinAfter)
+		}
 		if o := a.Node(n.ID); o != nil {
 			if o.Name != n.Name || n.Inc < o.Inc || n.Fenced < o.Fenced {
 				return fmt.Errorf("node %d went back: %+v to %+v", n.ID, o, n)
@@ -153,6 +156,9 @@ func invariants(a, b *State) error {
 			}
 			if o.Inc == n.Inc && o.Phase == Joining && n.Phase == Admitted {
 				return fmt.Errorf("node %d was admitted without being ready", n.ID)
+			}
+			if o.Phase != Removed && o.Serving() && n.Cause == CauseAside {
+				return fmt.Errorf("node %d was put aside while it served", n.ID)
 			}
 		}
 	}
