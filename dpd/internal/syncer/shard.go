@@ -331,6 +331,10 @@ func (s *Shard) drop(h flow.Handle, x *flow.Session) {
 	s.store.Remove(h)
 }
 
+// Evicted is told by the store of a record that it removes for want of room, and calls nothing of the store. Peers may know it; what
+// they hold then comes back by digests.
+func (s *Shard) Evicted(x *flow.Session) { s.account(x, -1) }
+
 // forget takes a record out and gives its port back.
 func (s *Shard) forget(h flow.Handle, x *flow.Session) {
 	s.drop(h, x)

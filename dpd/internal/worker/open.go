@@ -98,10 +98,11 @@ func (w *Worker) create(x *flow.Session, srv *sched.Server) (flow.Handle, stat.C
 	return 0, stat.DropNoPort
 }
 
-// Evicted takes back what an embryonic session held that the full table gave up for another. It is the OnEvict of this
-// worker's table.
+// Evicted takes back what an embryonic session held that the full table gave up for another, and has the shard count it no
+// more. It is the OnEvict of this worker's table.
 func (w *Worker) Evicted(s *flow.Session) {
 	w.count[stat.Evicted]++
+	w.shard.Evicted(s)
 	w.ports.Release(s.Reply)
 }
 
