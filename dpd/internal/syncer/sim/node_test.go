@@ -181,9 +181,11 @@ func (n *node) datagram(d arrived) {
 
 // watch looks at what an event of a node does to the mappings that packets use there.
 func (n *node) watch(do func()) {
-	before := n.w.mapped(n)
+	before, evicted := n.w.mapped(n), n.w.total.evicted
 	do()
-	n.w.checkMapped(n, before)
+	if n.w.total.evicted == evicted { // a full table may give up a handshake that is over elsewhere by now
+		n.w.checkMapped(n, before)
+	}
 }
 
 func (n *node) setView(v *syncer.View) {

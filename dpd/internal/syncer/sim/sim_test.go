@@ -30,6 +30,8 @@ var kinds = map[string]options{
 		net: net{loss: 0.05, dup: 0.05, late: 0.1, delay: 4}},
 	"small rings": {nodes: 4, clients: 10, est: 60, chaos: 20_000, actions: 8, skew: 100, rings: 1024, stalls: true,
 		net: net{loss: 0.05, dup: 0.05, late: 0.1, delay: 4}},
+	"full tables": {nodes: 3, clients: 24, est: 15, chaos: 15_000, actions: 25, capacity: 7, drain: true,
+		net: net{loss: 0.05, dup: 0.05, late: 0.1, delay: 4}},
 	"rough clients": {nodes: 3, clients: 10, est: 60, chaos: 20_000, actions: 8, skew: 100, rough: 0.1, crashes: true, restarts: true,
 		net: net{loss: 0.05, dup: 0.05, late: 0.1, delay: 4}},
 	"clocks":              {nodes: 4, clients: 10, est: 30, chaos: 40_000, actions: 6, drain: true, skew: 100, clocks: true, net: net{loss: 0.05, dup: 0.05, late: 0.1, delay: 4}},

@@ -4,6 +4,7 @@ import (
 	"container/heap"
 	"fmt"
 	"math/rand/v2"
+	"slices"
 	"strings"
 	"testing"
 
@@ -292,6 +293,12 @@ func simulate(seed uint64, opt options) *world {
 	w.run(opt.chaos)
 	w.checkBirths()
 	w.calm()
+	if opt.capacity > 0 { // there must be room for the rest
+		for _, c := range slices.Clone(w.conns[min(len(w.conns), opt.capacity/2):]) {
+			c.end("too many")
+		}
+		w.run(20_000)
+	}
 	w.run(30_000)
 	stale := w.stale()
 	w.run(10_000)
