@@ -16,7 +16,8 @@
 #define R_NEXT 40
 #define R_ACK 48
 #define R_WINDOW 56
-#define SPAN 0x4000000 // ackSpan
+#define SPAN 0x4000000  // ackSpan
+#define AHEAD 0x1000000 // ackAhead
 
 // func follow(rec []record, refs *Ref, p *Plain, n int, mask, want uint64, now expiry.Tick) (done int)
 TEXT ·follow(SB), NOSPLIT, $0-80
@@ -64,7 +65,9 @@ new:
 	MOVL R_NEXT(AX)(R15*4), R14
 	SUBL R9, R14
 	CMPL R14, $SPAN
-	JHI  outgoing
+	JHI  ahead
+
+plausible:
 	MOVL BX, R14
 	SUBL R_NEXT(AX)(DX*4), R14
 	TESTL R14, R14
@@ -97,6 +100,13 @@ outgoing:
 stop:
 	MOVQ R13, done+72(FP)
 	RET
+
+ahead:
+	MOVL R9, R14
+	SUBL R_ACK(AX)(DX*4), R14
+	CMPL R14, $AHEAD
+	JHI  outgoing
+	JMP  plausible
 
 	// Without data, what it says must be new.
 empty:

@@ -165,7 +165,9 @@ func TestFollowLeavesWhatSaysNothingNewToTouch(t *testing.T) {
 func TestFollowDoesWhatItsFormInGoDoes(t *testing.T) {
 	rnd := rand.New(rand.NewPCG(4, 4))
 	const records = 9
-	number := func() uint32 { return rnd.Uint32()&3 + rnd.Uint32N(3)<<31 - uint32(rnd.IntN(2))*ackSpan }
+	number := func() uint32 {
+		return rnd.Uint32()&3 + rnd.Uint32N(3)<<31 - uint32(rnd.IntN(2))*ackSpan + uint32(rnd.IntN(2))*ackAhead
+	}
 	word := func(r *record) uint64 { return r.word() }
 	all := 0
 	for range 100_000 {

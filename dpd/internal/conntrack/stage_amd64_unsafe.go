@@ -52,6 +52,7 @@ var (
 	_ = [1]struct{}{}[unsafe.Offsetof(record{}.ack)-48]
 	_ = [1]struct{}{}[unsafe.Offsetof(record{}.window)-56]
 	_ = [1]struct{}{}[ackSpan-1<<26]
+	_ = [1]struct{}{}[ackAhead-1<<24]
 	_ = [1]struct{}{}[unsafe.Offsetof(record{}.proto)-30]
 	_ = [1]struct{}{}[unsafe.Offsetof(record{}.kind)-31]
 	_ = [1]struct{}{}[unsafe.Sizeof(flow.Key{})-40]

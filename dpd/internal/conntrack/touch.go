@@ -11,6 +11,9 @@ const (
 	// ackSpan is how far an acknowledgement may lie behind what the other side sent to be plausible. It keeps a sender who
 	// guesses from moving the sequence hints that RST and FIN are judged by.
 	ackSpan = 1 << 26
+	// ackAhead is how far an acknowledgement may lie beyond the last one of its direction, whatever was sent: the other
+	// side's packets may pass by another node.
+	ackAhead = 1 << 24
 	// unusual flags take a packet off the short path.
 	unusual = flow.Tomb | flow.ReplyOnly | flow.Synced | flow.Embryonic
 )
@@ -43,11 +46,11 @@ func (t *Table) Pass(ref Ref, seg *Segment, now expiry.Tick, to *flow.Key) Outco
 	return o
 }
 
-// advance moves the sequence hints of direction d to a segment's, if what it acknowledges can have been sent. It is small, for the loop of
+// advance moves the sequence hints of direction d to a segment's, if what it acknowledges may have been sent. It is small, for the loop of
 // Follow to be one without calls.
 func (r *record) advance(d Ref, end, ack uint32, window uint16) {
 	d &= 1
-	if r.next[d^1]-ack > ackSpan {
+	if r.next[d^1]-ack > ackSpan && ack-r.ack[d] > ackAhead {
 		return
 	}
 	if int32(end-r.next[d]) > 0 {

@@ -89,9 +89,14 @@ func TestTCPLives(t *testing.T) {
 			{in, c(RST, 11, 0, 0), StateChanged | BitsChanged | Ending | Closed, cl},
 		},
 		"data with an implausible acknowledgement moves nothing": {
-			{in, c(ACK, 700000, 900000, 10), 0, es},
+			{in, c(ACK, 700000, 90_000_000, 10), 0, es},
 			{in, c(RST, 700010, 0, 0), Doubted, es},
 			{in, c(RST, 1, 0, 0), StateChanged | BitsChanged | Ending | Closed, cl},
+		},
+		"data that acknowledges what passed elsewhere counts": {
+			{out, s(ACK|PSH, 1, 101, 200), 0, es},
+			{out, s(ACK|PSH, 201, 50_001, 200), 0, es},
+			{out, s(FIN|ACK, 401, 50_001, 0), StateChanged | BitsChanged | Ending, fw},
 		},
 		"a late repetition doesn't move the hints back": {
 			{in, c(ACK, 1, 1, 100), 0, es}, {in, c(ACK, 1, 1, 50), 0, es},
