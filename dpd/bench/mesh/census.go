@@ -42,24 +42,30 @@ func (n *Node) Records() (sum int) {
 	return sum
 }
 
-// Tombs is how many tombstones the node holds.
-func (n *Node) Tombs() (sum int) {
+// Tombs is how many ended sessions the node has not collected yet, closed ones and aged ones.
+func (n *Node) Tombs() (closed, aged int) {
 	for _, w := range n.Workers {
-		sum += w.Shard().Tombs()
+		c, a := w.Shard().Tombs()
+		closed, aged = closed+c, aged+a
 	}
-	return sum
+	return closed, aged
 }
 
-// OldestTomb is an age in milliseconds that no tombstone of the node exceeds, by the word that its
-// shards gave their peers last; those apart that wait for all others since the node holds their
-// block.
-func (n *Node) OldestTomb() (age int64) {
-	for _, at := range n.floor {
-		if at != 0 {
-			age = max(age, n.mesh.Wall()-at)
-		}
+// OldestTomb is for how long, in milliseconds, the oldest of them wait.
+func (n *Node) OldestTomb() (closed, aged int64) {
+	for _, w := range n.Workers {
+		c, a := w.Shard().OldestTomb()
+		closed, aged = max(closed, c), max(aged, a)
 	}
-	return age
+	return closed, aged
+}
+
+// EndedBytes is the memory of the closed ones.
+func (n *Node) EndedBytes() (sum int) {
+	for _, w := range n.Workers {
+		sum += w.Shard().EndedBytes()
+	}
+	return sum
 }
 
 // Repairing says whether some shard of the node does not know its digests to be equal to those of

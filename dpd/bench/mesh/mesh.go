@@ -21,6 +21,7 @@ type Config struct {
 	Nodes   int // at most MaxNodes
 	Workers int // of each node; 0 means 1
 	Room    int // sessions that a node's tables hold
+	Ended   int // closed ones that it remembers; 0 means 1 Mi
 	MTU     int // of the links, IP packets; 0 means 1500
 	// Rounds of each millisecond. An idle thread of a real node has hundreds of turns in a
 	// millisecond, a loaded one some dozens; what is bounded by the turn needs enough of them.
@@ -138,7 +139,6 @@ func (m *Mesh) turn() {
 		for _, w := range n.Workers {
 			m.do(n, false, w.Turn)
 		}
-		n.look()
 	}
 	for _, n := range m.Nodes {
 		n.fillInbox()

@@ -49,12 +49,11 @@ type Node struct {
 
 	// RefuseInbox and RefuseOutbox keep the rings of worker 0 full for as long as they are set.
 	RefuseInbox, RefuseOutbox bool
-	floor                     []int64 // by worker: see OldestTomb
 }
 
 func (m *Mesh) newNode(i int) (_ *Node, err error) {
 	c := &m.cfg
-	n := &Node{mesh: m, index: i, life: life(i), floor: make([]int64, c.Workers)}
+	n := &Node{mesh: m, index: i, life: life(i)}
 	if n.buckets, err = steer.NewMap(c.Workers); err != nil {
 		return nil, err
 	}
@@ -118,6 +117,7 @@ func (n *Node) worker(i int, pub *neigh.Publisher, l worker.Links) error {
 	c := &n.mesh.cfg
 	var w *worker.Worker
 	table, err := conntrack.New(conntrack.Config{CapacityV4: c.Room / c.Workers, CapacityV6: 1,
+		OnFull:  func(six bool) bool { return w.Shard().GiveUpTombstone(six) },
 		OnEvict: func(_ flow.Handle, s *flow.Session) { w.Evicted(s) }, OnUncount: func(id uint32) { w.Uncounted(id) }})
 	if err != nil {
 		return fmt.Errorf("session table: %w", err)
@@ -127,7 +127,7 @@ func (n *Node) worker(i int, pub *neigh.Publisher, l worker.Links) error {
 	owns := func(b flow.Bucket) bool { return n.buckets.Worker(uint8(b)) == i }
 	wc := worker.Config{
 		Index: i, Map: &n.buckets, Queues: n.queues(i, i), Pool: n.pool, Table: table, Ports: ports, Routes: pub, Links: l,
-		Clock: n.mesh.clock, MailboxSize: 256, Shard: syncer.New(syncer.Config{Owns: owns}, table, ports),
+		Clock: n.mesh.clock, MailboxSize: 256, Shard: syncer.New(syncer.Config{Owns: owns, Ended: c.Ended / c.Workers}, table, ports),
 	}
 	if i == 0 {
 		wc.Host = n.host

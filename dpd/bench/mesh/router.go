@@ -84,14 +84,3 @@ func (n *Node) fillInbox() {
 		}
 	}
 }
-
-// look reads what the shards say of their oldest tombstones on its way to the sync thread.
-func (n *Node) look() {
-	for w, r := range n.outbox {
-		for i := range r.Len() {
-			if a := r.Ahead(i); a != nil && a.Kind == syncer.ActTombs {
-				n.floor[w] = a.FloorAt
-			}
-		}
-	}
-}

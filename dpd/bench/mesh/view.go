@@ -26,20 +26,19 @@ const (
 func (m *Mesh) View(states ...State) error {
 	m.epoch++
 	v := syncer.View{Epoch: m.epoch}
-	peers := map[flow.Node]netip.AddrPort{}
 	for i, s := range states {
 		if s != Absent {
 			v.Members = append(v.Members, syncer.Member{
 				Node: life(i), Admitted: s == Admitted || s == Degraded, Degraded: s == Degraded,
+				Sync: [2]netip.AddrPort{netip.AddrPortFrom(sip(i), syncPort)},
 			})
-			peers[life(i)] = netip.AddrPortFrom(sip(i), syncPort)
 		}
 	}
 	for i, n := range m.Nodes {
 		if i >= len(states) || states[i] == Absent {
 			continue
 		}
-		if err := n.take(v, peers, states[i] == Admitted); err != nil {
+		if err := n.take(v, states[i] == Admitted); err != nil {
 			return err
 		}
 	}
@@ -47,7 +46,7 @@ func (m *Mesh) View(states ...State) error {
 }
 
 // take gives a view to every thread of the node, the sync thread first, as dpd/node does.
-func (n *Node) take(v syncer.View, peers map[flow.Node]netip.AddrPort, allocate bool) error {
+func (n *Node) take(v syncer.View, allocate bool) error {
 	v.Self = n.life
 	n.view.Allocate = allocate
 	return n.mesh.apply(func(ctx context.Context) error {
@@ -56,7 +55,7 @@ func (n *Node) take(v syncer.View, peers map[flow.Node]netip.AddrPort, allocate 
 			if l.Sync() == nil {
 				err = n.link(l)
 			}
-			l.SetAddresses(syncloop.Addresses{Self: [2]netip.Addr{sip(n.index)}, Port: syncPort, Peer: peers})
+			l.SetAddresses(syncloop.Addresses{Self: [2]netip.Addr{sip(n.index)}, Port: syncPort})
 			if err == nil && !l.Sync().SetView(l.Now(), &v) {
 				err = errors.New("mesh: the view was refused")
 			}

@@ -19,10 +19,10 @@ const (
 
 // measure runs a scenario.
 func measure(s scenario, verbose bool) (_ *result, err error) {
-	// A table holds what lives: seven seconds of TIME_WAIT and what is open. A fault may leave some
-	// longer.
+	// A table holds what lives, and some aged ones; the ended cache what was closed in the last twelve seconds.
 	m, err := mesh.New(mesh.Config{
-		Nodes: s.nodes, Workers: s.workers, Room: s.rate*10 + 4096, Rounds: max(2, s.rate/12_500), Seed: 1,
+		Nodes: s.nodes, Workers: s.workers, Room: s.rate*10 + 4096, Ended: s.rate*14 + 4096,
+		Rounds: max(2, s.rate/12_500), Seed: 1,
 	})
 	if err != nil {
 		return nil, err
@@ -80,7 +80,9 @@ func measure(s scenario, verbose bool) (_ *result, err error) {
 type state struct {
 	heap    uint64 // live
 	records int    // of all healthy nodes
-	tombs   int
+	closed  int    // sessions that are not collected yet
+	aged    int
+	ended   int // bytes of the closed ones
 }
 
 func stateOf(s scenario, m *mesh.Mesh) (x state) {
@@ -91,7 +93,10 @@ func stateOf(s scenario, m *mesh.Mesh) (x state) {
 	x.heap = stats.HeapAlloc
 	for _, i := range s.healthy {
 		x.records += m.Nodes[i].Records()
-		x.tombs += m.Nodes[i].Tombs()
+		closed, aged := m.Nodes[i].Tombs()
+		x.closed += closed
+		x.aged += aged
+		x.ended += m.Nodes[i].EndedBytes()
 	}
 	return x
 }

@@ -11,6 +11,7 @@ import (
 
 // counts are sums over the healthy nodes.
 type counts struct {
+	early     uint64 // ended sessions that were forgotten before their time
 	refused   uint64 // new sessions for which there was no room, port or leave; records of peers without room
 	evicted   uint64
 	held      uint64 // packets that waited for a QUERY
@@ -29,6 +30,7 @@ func countsOf(s scenario, m *mesh.Mesh) (c counts) {
 		n := m.Nodes[i]
 		c.refused += n.Counter(stat.DropTableFull) + n.Counter(stat.DropNoPort) + n.Counter(stat.DropNoServer) +
 			n.Counter(stat.DropNotAllocating) + n.Shards(syncer.CreateRefused) + n.Shards(syncer.InstallRefused)
+		c.early += n.Shards(syncer.EndedGivenUp) + n.Shards(syncer.AgedGivenUp)
 		c.evicted += n.Counter(stat.Evicted)
 		c.held += n.Counter(stat.Held)
 		c.asked += n.Shards(syncer.QuerySent)
@@ -46,7 +48,7 @@ func countsOf(s scenario, m *mesh.Mesh) (c counts) {
 
 func (c counts) minus(o counts) counts {
 	return counts{
-		c.refused - o.refused, c.evicted - o.evicted, c.held - o.held, c.asked - o.asked, c.overflows - o.overflows,
+		c.early - o.early, c.refused - o.refused, c.evicted - o.evicted, c.held - o.held, c.asked - o.asked, c.overflows - o.overflows,
 		c.equal - o.equal, c.unequal - o.unequal, c.unsure - o.unsure, c.listed - o.listed, c.missed - o.missed,
 		c.syncBytes - o.syncBytes,
 	}
@@ -58,10 +60,14 @@ type result struct {
 	tally          mesh.Tally
 	marked, end    state
 	samples        int
-	oldest         int64 // tombstone, milliseconds
-	most           int   // tombstones of one node
-	repairing      int   // samples in which a healthy node repaired towards another
-	ends           []uint64
+	// Milliseconds that ended sessions wait for their collection, at most: by what shards say of the oldest ones, and
+	// by how many there are.
+	oldestClosed, oldestAged, held int64
+
+	most      int // of them on one node
+	closed    int // closed ones on all healthy nodes
+	repairing int // samples in which a healthy node repaired towards another
+	ends      []uint64
 	// After the drain:
 	left, differ   int
 	stillRepairing bool
@@ -84,11 +90,16 @@ func ended(m *mesh.Mesh) (sum uint64) {
 func (r *result) take(s scenario, m *mesh.Mesh) {
 	r.samples++
 	r.ends = append(r.ends, ended(m))
+	all := 0
 	for _, i := range s.healthy {
-		n := m.Nodes[i]
-		r.most = max(r.most, n.Tombs())
-		r.oldest = max(r.oldest, n.OldestTomb(), r.age(uint64(n.Tombs())))
+		closed, aged := m.Nodes[i].Tombs()
+		r.most = max(r.most, closed+aged)
+		all += closed
+		c, a := m.Nodes[i].OldestTomb()
+		r.oldestClosed, r.oldestAged = max(r.oldestClosed, c), max(r.oldestAged, a)
+		r.held = max(r.held, r.age(uint64(closed+aged)))
 	}
+	r.closed = max(r.closed, all)
 	r.repairing += map[bool]int{true: 1}[repairs(s, m)]
 }
 
@@ -120,7 +131,8 @@ func (r *result) finish(s scenario, m *mesh.Mesh) {
 
 func (r *result) after(s scenario, m *mesh.Mesh) {
 	for _, i := range s.healthy {
-		r.left += m.Nodes[i].Tombs()
+		closed, aged := m.Nodes[i].Tombs()
+		r.left += closed + aged
 	}
 	first := m.Nodes[s.healthy[0]]
 	for _, i := range s.healthy[1:] {
@@ -134,18 +146,19 @@ func (r *result) now(s scenario, m *mesh.Mesh) string {
 	var b strings.Builder
 	for _, i := range s.healthy {
 		n := m.Nodes[i]
-		fmt.Fprintf(&b, "[%d records, %d tombstones] ", n.Records(), n.Tombs())
+		closed, aged := n.Tombs()
+		fmt.Fprintf(&b, "[%d records, %d closed, %d aged] ", n.Records(), closed, aged)
 	}
 	c := countsOf(s, m).minus(r.before)
-	fmt.Fprintf(&b, "%s, repairing %d of %d samples, oldest %.1f s, broken %d", c, r.repairing, r.samples,
-		float64(r.oldest)/1000, m.Traffic.Count.Broken)
+	fmt.Fprintf(&b, "%s, repairing %d of %d samples, oldest %.1f and %.1f s, broken %d", c, r.repairing, r.samples,
+		seconds(r.oldestClosed), seconds(r.oldestAged), m.Traffic.Count.Broken)
 	return b.String()
 }
 
 // String is part of a run's line of figures.
 func (c counts) String() string {
-	return fmt.Sprintf("refused %d, evicted %d | held %d, queries %d | overflows %d | digests equal %d, unequal %d, unsure %d, listed %d",
-		c.refused, c.evicted, c.held, c.asked, c.overflows, c.equal, c.unequal, c.unsure, c.listed)
+	return fmt.Sprintf("refused %d, evicted %d, early %d | held %d, queries %d | overflows %d | digests equal %d, unequal %d, unsure %d, listed %d",
+		c.refused, c.evicted, c.early, c.held, c.asked, c.overflows, c.equal, c.unequal, c.unsure, c.listed)
 }
 
 // String is the run's line of figures.
@@ -157,7 +170,13 @@ func (r *result) String() string {
 	return fmt.Sprintf("lives %d of %d, broken %d, sent again %d | late %d, first datagrams %d | ", t.Ended, t.Begun, t.Broken, t.Again,
 		t.Late, t.LateUDP) +
 		fmt.Sprintf("live heap %.1f then %.1f MB, records %d then %d | ", mb(r.marked.heap), mb(r.end.heap), r.marked.records, r.end.records) +
-		fmt.Sprintf("tombstones %d at most, oldest %.1f s, %d left | ", r.most, float64(r.oldest)/1000, r.left) +
+		fmt.Sprintf("ended %d at most, the oldest closed %.1f s, aged %.1f s; %.1f s by their number; %.1f B each; %d left | ",
+			r.most, seconds(r.oldestClosed), seconds(r.oldestAged), seconds(r.held), r.bytesOfEnded(), r.left) +
 		fmt.Sprintf("%s | repairing %.1f %% | in the end %d differ | ", r.during, share(r.repairing, r.samples), r.differ) +
 		fmt.Sprintf("%.0f sync bytes a life and peer", perLife)
 }
+
+func seconds(ms int64) float64 { return float64(ms) / 1000 }
+
+// bytesOfEnded is the memory of one closed session when there were most.
+func (r *result) bytesOfEnded() float64 { return float64(r.end.ended) / float64(max(r.closed, 1)) }

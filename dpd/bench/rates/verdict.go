@@ -22,13 +22,15 @@ func verdict(s scenario, r *result) (list []criterion) {
 	a, b := &r.marked, &r.end
 	say("memory is flat", flat(a.heap, b.heap, heapSlack) && flat(uint64(a.records), uint64(b.records), recordSlack),
 		"live heap %d then %d bytes, records %d then %d", a.heap, b.heap, a.records, b.records)
-	say(fmt.Sprintf("no tombstone is older than %d s", s.oldest/1000), r.oldest <= s.oldest,
-		"one of %.1f s, %d held", float64(r.oldest)/1000, r.most)
+	say(fmt.Sprintf("no ended session is kept for more than %d s", s.oldest/1000), max(r.oldestClosed, r.oldestAged, r.held) <= s.oldest,
+		"closed %.1f s, aged %.1f s, by their number %.1f s", seconds(r.oldestClosed), seconds(r.oldestAged), seconds(r.held))
 	say("in the end all is quiet", r.left == 0 && r.differ == 0 && !r.stillRepairing,
-		"%d tombstones left, %d sessions differ, repairing %v", r.left, r.differ, r.stillRepairing)
+		"%d ended sessions left, %d sessions differ, repairing %v", r.left, r.differ, r.stillRepairing)
 	if !s.sound {
 		return list
 	}
+	say("a closed session takes 32 bytes", r.bytesOfEnded() <= 32, "%.1f bytes", r.bytesOfEnded())
+	say("none is forgotten early", c.early == 0, "%d", c.early)
 	say("no life is broken", t.Broken == 0 && t.Again == 0, "%d broken, %d packets sent again", t.Broken, t.Again)
 	say("no repair begins", r.repairing == 0, "in %d of %d samples", r.repairing, r.samples)
 	say("digests are equal", c.equal > 0 && c.unequal == 0, "%d equal, %d unequal", c.equal, c.unequal)
