@@ -5,9 +5,10 @@ import (
 	"github.com/holdfast-lb/holdfast/dpd/internal/flow"
 )
 
-// Insert adds a session. It fails with ErrInvalid, flow.ErrOrigTaken (a live record owns the original tuple and s is live
-// too), flow.ErrReplyTaken (any record has the reply tuple) or flow.ErrFull (no room, and no embryonic session to evict).
-// A tombstone that had the original tuple of a live s is found by its reply tuple alone from then on.
+// Insert adds a session. It fails with ErrInvalid, flow.ErrOrigTaken (a live record owns the
+// original tuple and s is live too), flow.ErrReplyTaken (any record has the reply tuple) or
+// flow.ErrFull (no room, and no embryonic session to evict). Who had the original tuple and must
+// leave it to s is found by its reply tuple alone from then on; see rank.
 func (t *Table) Insert(s *flow.Session) (flow.Handle, error) {
 	if !valid(s) {
 		t.stats.Invalid++
@@ -16,7 +17,7 @@ func (t *Table) Insert(s *flow.Session) (flow.Handle, error) {
 	noReply := s.Reply == flow.Key{}
 	origHash, replyHash := t.secret.hash(&s.Orig), t.secret.hash(&s.Reply)
 	t.fetchBuckets(origHash, replyHash)
-	displaced, err := t.claimOrig(&s.Orig, origHash, s.Flags, 0)
+	displaced, err := t.claimOrig(s, origHash, 0)
 	if err != nil {
 		t.stats.OrigTaken++
 		return 0, err
@@ -81,25 +82,44 @@ func validKey(k *flow.Key) bool {
 	return false
 }
 
-const notLive = flow.Tomb | flow.ReplyOnly
+// Ranks of records that want one original tuple: the higher one has it. Of equal ones who has it
+// keeps it, but of reply-only ones the later birth has it, and of live ones there can be but one.
+// So a reply-only record serves its client as long as nobody else is there to do so: the life that
+// superseded it may have got lost on its way here.
+const (
+	rankReplyOnly = iota
+	rankAged
+	rankLive
+)
 
-// claimOrig checks that a record with these flags may have the original tuple k. It returns the record that must
-// leave the index of original tuples for it, if any.
-func (t *Table) claimOrig(k *flow.Key, hash uint64, flags flow.Flags, own flow.Handle) (displaced flow.Handle, err error) {
-	if flags&flow.ReplyOnly != 0 {
+func rank(f flow.Flags) int {
+	switch {
+	case f&flow.ReplyOnly != 0:
+		return rankReplyOnly
+	case f&flow.Tomb != 0:
+		return rankAged
+	}
+	return rankLive
+}
+
+// claimOrig checks that s, whose record is own if it has one, may have its original tuple. It
+// returns the record that must leave the index of original tuples for it, if any.
+func (t *Table) claimOrig(s *flow.Session, hash uint64, own flow.Handle) (displaced flow.Handle, err error) {
+	r := t.find(&s.Orig, hash)
+	h := r.Handle()
+	if r == 0 || h == own {
 		return 0, nil
 	}
-	r := t.find(k, hash)
-	h := r.Handle()
+	mine, its := rank(s.Flags), rank(t.at(h).flags)
 	switch {
-	case r == 0 || h == own:
+	case mine == rankReplyOnly && (r.Dir() == flow.Out || its != mine || s.Birth <= t.cold[h].birth):
 		return 0, nil
-	case r.Dir() == flow.Out:
-		return 0, flow.ErrOrigTaken // somebody's reply tuple
-	case flags&flow.Tomb != 0:
-		return 0, nil // whoever has it keeps it
-	case t.at(h).flags&notLive == 0:
+	case r.Dir() == flow.Out: // somebody's reply tuple
 		return 0, flow.ErrOrigTaken
+	case mine == rankLive && its == rankLive:
+		return 0, flow.ErrOrigTaken
+	case mine == rankAged && its >= rankAged:
+		return 0, nil
 	}
 	return h, nil
 }
@@ -130,7 +150,7 @@ func (t *Table) indexNew(h flow.Handle, s *flow.Session, origHash, replyHash uin
 	if !noReply && !t.ix.insert(replyHash, MakeRef(h, flow.Out)) {
 		return false
 	}
-	if s.Flags&flow.ReplyOnly != 0 || s.Flags&flow.Tomb != 0 && t.find(&s.Orig, origHash) != 0 {
+	if rank(s.Flags) != rankLive && t.find(&s.Orig, origHash) != 0 {
 		return true
 	}
 	if !t.ix.insert(origHash, MakeRef(h, flow.In)) {
@@ -143,9 +163,10 @@ func (t *Table) indexNew(h flow.Handle, s *flow.Session, origHash, replyHash uin
 	return true
 }
 
-// Update replaces everything of h but its tuples, which must be the same (ErrTuples). A record that becomes live again
-// takes its original tuple back, or fails with flow.ErrOrigTaken; nothing has changed then. A Timeout of 0 means that
-// of the state in this node's configuration.
+// Update replaces everything of h but its tuples, which must be the same (ErrTuples). A record
+// without its original tuple takes it back if its rank allows it; one that becomes live may fail
+// with flow.ErrOrigTaken, and nothing has changed then. A Timeout of 0 means that of the state in
+// this node's configuration.
 func (t *Table) Update(h flow.Handle, s *flow.Session) error {
 	if !t.Live(h) {
 		return ErrGone
@@ -162,13 +183,13 @@ func (t *Table) Update(h flow.Handle, s *flow.Session) error {
 		return ErrInvalid
 	}
 	r := t.at(h)
-	has, wants := r.local&localOrig != 0, s.Flags&flow.ReplyOnly == 0
+	lacks := r.local&localOrig == 0
 	var hash uint64
 	var displaced flow.Handle
-	if has != wants {
+	if lacks {
 		hash = t.secret.hash(&s.Orig)
 		var err error
-		if displaced, err = t.claimOrig(&s.Orig, hash, s.Flags, h); err != nil {
+		if displaced, err = t.claimOrig(s, hash, h); err != nil {
 			t.stats.OrigTaken++
 			return err
 		}
@@ -177,7 +198,7 @@ func (t *Table) Update(h flow.Handle, s *flow.Session) error {
 	if err != nil {
 		return err
 	}
-	if has != wants && !t.reindex(h, &s.Orig, hash, displaced, wants) {
+	if lacks && !t.reindex(h, &s.Orig, hash, displaced) {
 		t.owners.drop(owner)
 		t.stats.IndexFull++
 		return flow.ErrFull
@@ -195,15 +216,11 @@ func (t *Table) Update(h flow.Handle, s *flow.Session) error {
 	return nil
 }
 
-func (t *Table) reindex(h flow.Handle, orig *flow.Key, hash uint64, displaced flow.Handle, wants bool) bool {
-	if !wants {
-		t.unindexOrig(h, hash)
-		return true
-	}
+func (t *Table) reindex(h flow.Handle, orig *flow.Key, hash uint64, displaced flow.Handle) bool {
 	if displaced != 0 {
 		t.unindexOrig(displaced, hash)
 	} else if t.find(orig, hash) != 0 {
-		return true // a tombstone whose tuple somebody has stays without
+		return true // whose tuple somebody has stays without
 	}
 	if !t.ix.insert(hash, MakeRef(h, flow.In)) {
 		if displaced != 0 && t.ix.insert(hash, MakeRef(displaced, flow.In)) {

@@ -36,15 +36,18 @@ func (m *model) used(part int) (n int) {
 func (m *model) claim(s *flow.Session, own flow.Handle) (take bool, err error) {
 	r, taken := m.byKey[s.Orig]
 	switch {
-	case s.Flags&flow.ReplyOnly != 0:
-		return false, nil
 	case !taken || r.Handle() == own:
 		return true, nil
+	case s.Flags&flow.ReplyOnly != 0:
+		o := m.sess[r.Handle()]
+		return r.Dir() == flow.In && o.Flags&flow.ReplyOnly != 0 && o.Birth < s.Birth, nil
 	case r.Dir() == flow.Out:
 		return false, flow.ErrOrigTaken
+	case m.sess[r.Handle()].Flags&flow.ReplyOnly != 0:
+		return true, nil
 	case s.Flags&flow.Tomb != 0:
 		return false, nil
-	case m.sess[r.Handle()].Flags&(flow.Tomb|flow.ReplyOnly) == 0:
+	case m.sess[r.Handle()].Flags&flow.Tomb == 0:
 		return false, flow.ErrOrigTaken
 	}
 	return true, nil

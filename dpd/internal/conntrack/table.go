@@ -42,8 +42,10 @@ type Config struct {
 
 // Table is the session table of one worker. It belongs to one goroutine.
 //
-// Invariant: the index holds the reply tuple of every record that has one, and the original tuple of every record that is
-// live (neither a tombstone nor reply-only), and of each tombstone whose original tuple nobody live has taken since.
+// Invariant: the index holds the reply tuple of every record that has one, and the original tuple
+// of every record that is live (neither a tombstone nor reply-only), and of each other one that
+// found nobody of its rank or a higher one there when it was last written, and to whom none such
+// has come since.
 type Table struct {
 	rec      []record // by handle; record 0 is never used
 	cold     []cold

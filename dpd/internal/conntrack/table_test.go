@@ -298,14 +298,28 @@ func TestTombstoneYieldsItsOriginalTupleToTheLiving(t *testing.T) {
 			if err := tab.Update(g, &young); err != nil {
 				t.Fatal(err)
 			}
-			if _, _, ok := tab.Find(&old.Orig); ok {
-				t.Error("a reply-only record is found by its original tuple")
+			if f, _, _ := tab.Find(&old.Orig); f != g {
+				t.Error("the reply-only record is not found by its original tuple, although nobody else has that")
 			}
 			if err := tab.Update(h, old); err != nil {
 				t.Errorf("revival: %v", err)
 			}
 			if f, _, _ := tab.Find(&old.Orig); f != h {
 				t.Error("the revived record isn't found")
+			}
+			young.Ver++
+			if err := tab.Update(g, &young); err != nil {
+				t.Errorf("update of the reply-only record: %v", err)
+			}
+			if f, _, _ := tab.Find(&old.Orig); f != h {
+				t.Error("a reply-only record took the original tuple of a live one")
+			}
+			tab.Remove(h)
+			if err := tab.Update(g, &young); err != nil {
+				t.Fatal(err)
+			}
+			if f, _, _ := tab.Find(&old.Orig); f != g {
+				t.Error("the reply-only record is not found by its original tuple, which nobody has any more")
 			}
 		})
 	}

@@ -20,7 +20,7 @@ const (
 	doubtMS = 30_000
 	// tombMS is how long after its end a tombstone is reported by Sweep for the first time.
 	tombMS = 60_000
-	// replyOnlyMS is the idle time of a session that only its reply tuple finds.
+	// replyOnlyMS is the idle time of a session that a later one superseded.
 	replyOnlyMS = 60_000
 )
 

@@ -82,7 +82,9 @@ const (
 	// Unbound says that the service or server is not in this node's configuration; the mapping serves all the same. No
 	// table holds it: node says it of what it shows, since a configuration may come at any time.
 	Unbound Flags = 1 << iota
-	// ReplyOnly says that a higher birth owns the original tuple; only the reply tuple finds this record. Travels, sticky.
+	// ReplyOnly says that a higher birth owns the original tuple. Where that birth is, only the
+	// reply tuple finds this record; where it is not, as when it never came, both do. Travels,
+	// sticky.
 	ReplyOnly
 	// SoftTomb is an aged session (AGE). The mapping is kept; a data packet revives it with term+1.
 	SoftTomb

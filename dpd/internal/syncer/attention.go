@@ -10,13 +10,15 @@ const (
 	repeatMax  = 4096
 )
 
-// attention is what a Shard remembers of a session that it serves for another owner. It lies in a direct-mapped array by
-// handle; a collision forgets the older one, which costs a HINT too many or a takeover a little later. 48 bytes.
+// attention is what a Shard remembers of a session that it serves for another owner. It lies in a
+// direct-mapped array by handle; a collision forgets the older one, which costs a HINT too many or
+// a takeover a little later. 56 bytes.
 type attention struct {
 	birth     flow.Birth
 	lastHint  int64 // activity told
 	first     int64 // first client packet counted
 	notBefore int64 // takeover from a live owner
+	askAt     int64 // the later life of a reply-only record may be asked for again
 	h         flow.Handle
 	suspicion uint32 // the last suspicion that moved it
 	backoff   uint16 // tenths of a second
@@ -253,15 +255,7 @@ func (s *Shard) hinted(m *member, msg *syncwire.Message) {
 	h, ok := s.findBirth(&k, flow.Birth(msg.Rec.Birth))
 	if !ok {
 		// The sender holds a record, said to be owned here, that this node lacks: ask for it.
-		if !s.asks.take(s.now) {
-			s.Count[QueryLimited]++
-			return
-		}
-		s.Count[QuerySent]++
-		a := s.emit(ActSend)
-		s.queryID++
-		a.To, a.Lane, a.Seq = m.node.ID, syncwire.LaneLive, s.nextSeq(m.node.ID, syncwire.LaneLive)
-		a.Msg = syncwire.Message{Kind: syncwire.KindQuery, ID: s.queryID << 1, Rec: syncwire.Record{Orig: msg.Rec.Orig, Bucket: msg.Rec.Bucket}}
+		s.askOne(m, &k, flow.Bucket(msg.Rec.Bucket))
 		return
 	}
 	x := &s.cur

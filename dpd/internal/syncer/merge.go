@@ -161,7 +161,7 @@ func (s *Shard) replace(m *member, h flow.Handle, cur, x *flow.Session) {
 
 // roomFor settles who owns the original tuple of a life that is new here.
 func (s *Shard) roomFor(m *member, x *flow.Session) {
-	if !mapped(x) || x.Flags&flow.ReplyOnly != 0 {
+	if !mapped(x) {
 		return
 	}
 	oh, d, ok := s.store.Find(&x.Orig)
@@ -170,14 +170,17 @@ func (s *Shard) roomFor(m *member, x *flow.Session) {
 	}
 	s.store.Load(oh, &s.other)
 	o := &s.other
-	if o.Flags&flow.ReplyOnly != 0 || o.SameLife(x) || o.Reply == x.Reply {
+	if o.SameLife(x) || o.Reply == x.Reply {
 		return
 	}
-	s.Count[Yielded]++
 	if o.CompareLife(x) < 0 {
 		s.yield(oh, o)
 		return
 	}
+	if x.Flags&flow.ReplyOnly != 0 {
+		return
+	}
+	s.Count[Yielded]++
 	x.Flags |= flow.ReplyOnly
 	x.Timeout = min(x.Timeout, replyOnlyTimeout)
 	s.nack(m, oh, o)
@@ -297,7 +300,7 @@ func (s *Shard) closed(h flow.Handle, cur, x *flow.Session) {
 func (s *Shard) join(h flow.Handle, cur, x *flow.Session, bits flow.Bits, yielded flow.Flags, idle uint32) {
 	acked := finEnds(cur, x.Bits, &x.Seq) &^ bits
 	bits |= acked
-	if bits == cur.Bits && yielded == cur.Flags&flow.ReplyOnly && idle == cur.Idle {
+	if bits == cur.Bits && yielded == 0 && idle == cur.Idle {
 		return
 	}
 	news := endBegins(cur.Bits, bits) && cur.Owner == s.self && live(cur) && announced(cur)
@@ -310,6 +313,9 @@ func (s *Shard) join(h flow.Handle, cur, x *flow.Session, bits flow.Bits, yielde
 	}
 	s.update(h, cur)
 	s.urgeBits(h, cur, acked)
+	if yielded != 0 && s.wake(cur) { // it may have got its original tuple back, by which it was asked for
+		s.event(ActInstalled, cur)
+	}
 }
 
 // refute answers the AGE x of a session whose packets pass here: it lives on, owned here, in a later term.

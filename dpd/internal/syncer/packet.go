@@ -36,6 +36,9 @@ func (s *Shard) Packet(now int64, h flow.Handle, p Packet) {
 		}
 		return
 	}
+	if x.Flags&flow.ReplyOnly != 0 && p.Dir == flow.In {
+		s.askLater(h, x)
+	}
 	if x.Owner == s.self {
 		return
 	}
@@ -151,7 +154,10 @@ func (s *Shard) Syn(now int64, h flow.Handle, isn uint32, serverOK bool) SynVerd
 	}
 	x.Bits = flow.SynIn
 	x.Seq[flow.In] = flow.SeqHint{Next: isn + 1, Seen: true}
-	x.Flags &^= flow.Tomb | flow.Confirmed
+	if x.Flags&flow.ReplyOnly != 0 {
+		x.Timeout = 0 // no longer that of a superseded one
+	}
+	x.Flags &^= flow.Tomb | flow.ReplyOnly | flow.Confirmed
 	x.Idle = 0
 	if fresh {
 		// Its handshake will be told again. An established one stays so, or a blind SYN would end it.

@@ -152,6 +152,38 @@ func (s *Shard) unsettledNow() bool {
 	return false
 }
 
+// askLater asks the members for the later life of a reply-only record that a packet of its client
+// found: that life exists, or did, and is not here. The packet doesn't wait, since it may be the
+// one life that still serves the client. Once a second a session.
+func (s *Shard) askLater(h flow.Handle, x *flow.Session) {
+	a := s.attention(h, x.Birth)
+	if s.now < a.askAt {
+		return
+	}
+	a.askAt = s.now + negativeFor
+	for _, m := range s.members {
+		if !m.suspected {
+			s.askOne(m, &x.Orig, x.Bucket)
+		}
+	}
+}
+
+// askOne asks a member for the record of a tuple, without waiting for it.
+func (s *Shard) askOne(m *member, k *flow.Key, b flow.Bucket) {
+	if !s.asks.take(s.now) {
+		s.Count[QueryLimited]++
+		return
+	}
+	s.Count[QuerySent]++
+	s.queryID++
+	a := s.emit(ActSend)
+	a.To, a.Lane, a.Seq = m.node.ID, syncwire.LaneLive, s.nextSeq(m.node.ID, syncwire.LaneLive)
+	a.Msg = syncwire.Message{
+		Kind: syncwire.KindQuery, ID: s.queryID << 1,
+		Rec: syncwire.Record{Orig: syncwire.Key(*k), Bucket: uint8(b)},
+	}
+}
+
 func (s *Shard) query(k *flow.Key) *query { return &s.queries[s.hash(k)&(querySize-1)] }
 
 // wake forgets what was said about the tuples of a record that can translate now, and says whether packets may wait for it.

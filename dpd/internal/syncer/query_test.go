@@ -193,7 +193,7 @@ func TestAnswers(t *testing.T) {
 		{"an aged session is an answer", flow.SoftTomb, false, true},
 		{"an embryonic session is an answer", flow.Embryonic, false, true},
 		{"a closed session is none", flow.HardTomb, false, false},
-		{"a reply-only session is none to its client", flow.ReplyOnly, false, false},
+		{"a reply-only session is one to its client where nobody superseded it", flow.ReplyOnly, false, true},
 		{"a reply-only session is one to its server", flow.ReplyOnly, true, true},
 	} {
 		t.Run(c.name, func(t *testing.T) {

@@ -173,11 +173,13 @@ func (s *Shard) Create(now int64, x *flow.Session) (flow.Handle, error) {
 // owner knows, or those who asked for it; every announcement makes a higher one.
 func announced(x *flow.Session) bool { return x.Ver > 1 }
 
-// yield makes a record reply-only: a later life took its original tuple.
+// yield makes a record reply-only: a later life wants its original tuple, and takes it when it is
+// stored.
 func (s *Shard) yield(h flow.Handle, x *flow.Session) {
 	if x.Flags&flow.ReplyOnly != 0 {
 		return
 	}
+	s.Count[Yielded]++
 	x.Flags |= flow.ReplyOnly
 	x.Timeout = min(x.Timeout, replyOnlyTimeout)
 	s.update(h, x)

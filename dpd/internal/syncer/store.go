@@ -4,9 +4,12 @@ import "github.com/holdfast-lb/holdfast/dpd/internal/flow"
 
 // Store holds the records that a Shard works on; conntrack.Table is one. The Shard keeps no map of sessions of its own.
 //
-// A record is live or an aged session; the closed ones are in the ended cache. It is found by its original tuple
-// (direction In) unless it is reply-only or aged and a live record took that tuple, and by its reply tuple (direction Out) always. A handle stays valid until Remove; a handle that
-// names no record loads the zero Session, whose Birth is 0.
+// A record is live or an aged session; the closed ones are in the ended cache. It is found by its
+// reply tuple (direction Out) always, and by its original tuple (direction In) unless another one
+// took that: a live record from an aged one, either from a reply-only one, and of reply-only ones
+// the later birth from the earlier. Who lost it so gets it back by an Update when it is free. A
+// handle stays valid until Remove; a handle that names no record loads the zero Session, whose
+// Birth is 0.
 type Store interface {
 	// Near says that these tuples will be asked for soon.
 	Near(orig, reply flow.Key)

@@ -49,13 +49,9 @@ func (m *mapStore) taken(s *flow.Session, own flow.Handle) bool {
 // file puts the original tuple of h where it belongs.
 func (m *mapStore) file(h flow.Handle) {
 	s := m.rec[h]
-	if m.orig[s.Orig] == h {
-		delete(m.orig, s.Orig)
-	}
-	if s.Flags&flow.ReplyOnly != 0 {
-		return
-	}
-	if _, ok := m.orig[s.Orig]; !ok || isLive(s) {
+	o, taken := m.rec[m.orig[s.Orig]]
+	yielded := taken && o.Flags&flow.ReplyOnly != 0
+	if !taken || isLive(s) || yielded && (s.Flags&flow.ReplyOnly == 0 || s.Birth > o.Birth) {
 		m.orig[s.Orig] = h
 	}
 }

@@ -140,8 +140,10 @@ func TestSumsFollowEveryChange(t *testing.T) {
 				b.Expired(b.now, h)
 			case k == 7 && ok:
 				b.Packet(b.now, h, in(syncwire.HintFin))
-			case k == 8 && ok:
-				b.Syn(b.now, h, r.Uint32(), true)
+			case k == 8:
+				if h, d, ok := b.store.Find(&s.Orig); ok && d == flow.In {
+					b.Syn(b.now, h, r.Uint32(), true)
+				}
 			case k == 9 && ok:
 				b.Delete(b.now, h)
 			case k == 10:

@@ -36,6 +36,8 @@ var kinds = map[string]options{
 		net: net{loss: 0.05, dup: 0.05, late: 0.1, delay: 4}},
 	"clocks":              {nodes: 4, clients: 10, est: 30, chaos: 40_000, actions: 6, drain: true, skew: 100, clocks: true, net: net{loss: 0.05, dup: 0.05, late: 0.1, delay: 4}},
 	"clocks and all else": {nodes: 4, clients: 10, est: 60, chaos: 40_000, actions: 6, skew: 100, clocks: true, pauses: true, crashes: true, restarts: true, cuts: true, net: net{loss: 0.1, dup: 0.05, late: 0.1, delay: 4}},
+	"long cuts": {nodes: 4, clients: 8, est: 30, chaos: 40_000, actions: 8, drain: true, cuts: true, longCuts: true,
+		net: net{loss: 0.1, dup: 0.05, late: 0.1, delay: 4}},
 	"two nodes, restarts": {nodes: 2, clients: 8, est: 60, chaos: 40_000, actions: 6, skew: 100, crashes: true, restarts: true, net: net{loss: 0.05, dup: 0.05, late: 0.1, delay: 4}},
 }
 

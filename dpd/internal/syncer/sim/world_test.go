@@ -60,6 +60,7 @@ type options struct {
 	drain    bool    // at the end, let everything end and look for what stayed
 	crashes  bool
 	cuts     bool
+	longCuts bool // of up to half a minute
 	pauses   bool
 	hostile  bool    // someone without a key listens, replays and forges
 	rotates  bool    // keys change
@@ -270,6 +271,9 @@ func (w *world) cutOne() {
 		return
 	}
 	ms := 200 + w.rng.Int64N(4000)
+	if w.opt.longCuts {
+		ms += w.rng.Int64N(25_000)
+	}
 	w.net.cut[k] = true
 	w.logf("cut %d->%d for %d ms", a.id, b.id, ms)
 	w.after(ms, func() { delete(w.net.cut, k) })
