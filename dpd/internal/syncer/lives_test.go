@@ -139,10 +139,10 @@ func TestWhoGetsTheOriginalTuple(t *testing.T) {
 		hasFlags, comeFlag flow.Flags
 		keeps, takes       flow.Flags
 	}{
-		{"one that is reply-only already takes it from nobody", old, young, 0, ro, 0, ro},
+		{"a later one that is reply-only takes it, until its own successor comes", old, young, 0, ro, ro, ro},
 		{"a later one that aged takes it", old, young, 0, soft, ro, soft},
 		{"a later one that aged takes it from one that aged", old, young, soft, soft, ro | soft, soft},
-		{"one that is reply-only does not hinder an earlier one", young, old, ro, 0, ro, 0},
+		{"an earlier one yields to one that is reply-only", young, old, ro, 0, ro, ro},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			b := newBench(t, 0)
