@@ -97,7 +97,7 @@ var core = []string{
 	"dpd/internal/packet", "dpd/internal/checksum", "dpd/internal/flow", "dpd/internal/conntrack/...", "dpd/internal/ended", "dpd/internal/expiry",
 	"dpd/internal/steer", "dpd/internal/nat", "dpd/internal/sched", "dpd/internal/syncwire", "dpd/internal/syncseal",
 	"dpd/internal/syncer", "dpd/internal/localport", "dpd/internal/neigh", "dpd/internal/worker", "dpd/internal/ring",
-	"dpd/internal/port", "dpd/internal/clock",
+	"dpd/internal/port", "dpd/internal/clock", "dpd/internal/contain",
 }
 
 func TestBans(t *testing.T) {

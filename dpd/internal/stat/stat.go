@@ -16,6 +16,7 @@ const (
 	Turns      // turns of the poll loop
 	EmptyTurns // turns that found nothing to do
 	Pauses     // gaps of more than a second between two turns
+	Panics     // contained: the thread went on
 	Hits       // packets of a known session
 	Opened     // sessions created here
 	Handed     // packets passed to the worker that owns their bucket
@@ -61,6 +62,7 @@ const (
 	DropNotRoutable   // what never leaves its link
 	DropRefused       // a class of packets that can't be translated
 	DropStale         // waited in a receive queue while its worker stood still or its node was not admitted
+	DropPanic         // what was being done with them, or with others of their burst, panicked
 
 	// Session sync.
 
@@ -82,14 +84,14 @@ const (
 )
 
 var names = [NumCounters]string{
-	"rx_packets", "rx_bytes", "tx_packets", "tx_bytes", "turns", "empty_turns", "pauses", "hits", "opened", "handed_over", "to_sync",
+	"rx_packets", "rx_bytes", "tx_packets", "tx_bytes", "turns", "empty_turns", "pauses", "panics", "hits", "opened", "handed_over", "to_sync",
 	"to_host", "icmp_errors", "generated", "resets", "resets_lost", "unanswered", "held", "released", "takeovers", "evicted",
 	"drop_no_service", "drop_no_server", "drop_no_local_port", "drop_table_full", "drop_not_allocating", "drop_no_session",
 	"drop_hold_full", "drop_hold_timeout", "drop_no_route", "drop_handover_full", "drop_sync_ring_full",
 	"drop_host_ring_full", "drop_ttl", "drop_too_big", "drop_tx_full", "drop_no_memory", "drop_not_for_us",
 	"drop_wrong_vlan", "drop_icmp_unknown", "drop_icmp_limited", "drop_ack_storm", "drop_syn_limited",
 	"drop_family_mismatch", "drop_udp6_zero_checksum", "drop_bad_icmp_checksum", "drop_not_routable", "drop_refused",
-	"drop_stale",
+	"drop_stale", "drop_panic",
 	"sync_rx", "sync_tx", "sync_rx_bytes", "sync_tx_bytes", "sync_fault", "sync_no_peer", "sync_shard_ring_full",
 	"sync_out_ring_full", "sync_no_route", "sync_no_memory", "sync_not_udp", "event_lost", "mailbox_rejected",
 }
