@@ -18,12 +18,15 @@ const _ = uint(conntrack.BurstMax - port.BatchMax)
 // false for packets that another thread has steered here. w.from says by which device each came in. The burst is empty afterwards: every
 // packet was sent, handed over, kept or dropped.
 func (w *Worker) burst(b *port.Batch, steerIt bool) {
-	w.pkt, w.n = &b.Pkt, 0
+	defer w.containBurst(b)
+	w.pkt, w.n, w.done, w.admitting, w.gone = &b.Pkt, 0, 0, true, 0
 	b.Prefetch()
 	w.admitAll(b, steerIt)
+	w.admitting, w.done = false, 0
 	w.table.Match(w.ref[:w.n])
 	for i := 0; i < w.n; i++ {
 		first := i
+		w.done = i
 		i = w.followAll(first)
 		w.forwardAll(first, i)
 		if i == w.n {
@@ -33,6 +36,7 @@ func (w *Worker) burst(b *port.Batch, steerIt bool) {
 			w.key[i] = s.Key()
 			packet.Parse(w.pkt[i].Data, &w.info[i]) // OK, or it would not be plain
 		}
+		w.done = i
 		w.act(i)
 	}
 	b.N = 0
@@ -83,13 +87,15 @@ func (w *Worker) admit(i int, steerIt bool) {
 	w.n = n + 1
 }
 
-// goesHere reports whether a packet is for this worker; else it is on its way to the thread that it belongs to.
+// goesHere reports whether a packet is for this worker; else it is on its way to the thread that it belongs to, and its slot is
+// empty.
 func (w *Worker) goesHere(p *port.Packet, in uint8, v steer.Verdict, addr [4]uint64, meta uint64) bool {
 	if v.Kind == steer.ToSync {
 		w.count[stat.ToSync]++
 		if !w.cfg.Links.Sync.Put(p) {
 			w.free(*p, stat.DropSyncFull)
 		}
+		*p = port.Packet{}
 		return false
 	}
 	if v.Kind == steer.ToHost {
@@ -98,6 +104,7 @@ func (w *Worker) goesHere(p *port.Packet, in uint8, v steer.Verdict, addr [4]uin
 	}
 	if v.Worker != w.cfg.Index {
 		w.hand(*p, in, v.Worker)
+		*p = port.Packet{}
 		return false
 	}
 	return true

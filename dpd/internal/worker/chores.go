@@ -51,29 +51,32 @@ func (w *Worker) inbox() (n int) {
 	return n
 }
 
-// chores is the bounded share of everything that is not a packet. loaded: the turn
-// has found something else to do.
-func (w *Worker) chores(loaded bool) (busy bool) {
-	n := 0
+// age ends sessions that were idle for too long, and reports whether there were any.
+func (w *Worker) age() bool {
 	if w.now != w.lastTick {
 		w.sweep = min(w.sweep+w.share*int(w.now-w.lastTick), w.share*sweepBehind)
 	}
-	if w.sweep > 0 {
-		n = w.expire()
+	return w.sweep > 0 && w.expire() > 0
+}
+
+// tick does what wants to be done once a millisecond.
+func (w *Worker) tick() {
+	if w.now == w.lastTick {
+		return
 	}
-	if w.now != w.lastTick {
-		w.lastTick = w.now
-		w.shard.Tick(w.wall, w.budget())
-		w.host()
-		w.resetDue()
-		if w.wait.n > 0 {
-			w.back.N = 0
-			w.wait.expire(w.now, &w.back)
-			w.resume(false)
-		}
+	w.lastTick = w.now
+	w.shard.Tick(w.wall, w.budget())
+	w.host()
+	w.resetDue()
+	if w.wait.n > 0 {
+		w.back.N = 0
+		w.wait.expire(w.now, &w.back)
+		w.resume(false)
 	}
-	worked := !loaded && w.spare()
-	busy = w.actions() || n > 0 || worked
+}
+
+// tell publishes what other threads see of this one.
+func (w *Worker) tell() {
 	if w.now-w.publish >= publishEvery {
 		w.publish = w.now
 		w.count[stat.MailboxRejected] = w.rejected.Load()
@@ -83,7 +86,6 @@ func (w *Worker) chores(loaded bool) (busy bool) {
 		w.gap = 0
 	}
 	w.beat.tick.Store(w.now)
-	return busy
 }
 
 // spare gives the shard a turn that found no packet and few messages. So its pace follows what the worker has to spare,
@@ -174,6 +176,7 @@ func (w *Worker) actions() bool {
 	if len(list) == 0 {
 		return false
 	}
+	w.acting = true
 	for i := range list {
 		a := &list[i]
 		switch a.Kind {
@@ -197,6 +200,7 @@ func (w *Worker) actions() bool {
 		}
 	}
 	w.shard.Done()
+	w.acting = false
 	w.resume(true) // after Done: what goes on may make the shard act again
 	return true
 }

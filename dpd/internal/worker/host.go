@@ -17,6 +17,7 @@ const hostPerTurn = 32
 func (w *Worker) toHost(p port.Packet, in uint8) {
 	w.count[stat.ToHost]++
 	if w.cfg.Host != nil {
+		w.gone = p.Ref
 		w.cfg.Host.Input(w.now, int(in), &w.info[w.n], p)
 		return
 	}
@@ -39,6 +40,7 @@ func (w *Worker) resolve(p port.Packet) {
 
 func (w *Worker) resolveHere(p port.Packet) {
 	if dst, ok := destination(p.Data); ok {
+		w.gone = p.Ref
 		w.cfg.Host.Resolve(w.now, p, dst)
 		return
 	}

@@ -58,7 +58,9 @@ func (w *Worker) answer(i int, problem nat.Problem, mtu uint32) {
 		}
 	}
 	if ok {
+		w.made = e
 		nat.PutError(e.Data, info, p.Data, problem, mtu, from)
+		w.made = port.Packet{}
 		w.count[stat.Generated]++
 		w.queue(int(w.from[i]), &e)
 	}

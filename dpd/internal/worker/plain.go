@@ -22,6 +22,7 @@ func (w *Worker) admitAll(b *port.Batch, steerIt bool) {
 	// With one worker there is no question whose a TCP packet is.
 	asked := steerIt && !w.alone && w.view.Steer != nil
 	for i := 0; i < b.N; i++ {
+		w.done = i
 		if run := w.plainRun(b, i, b.N); run > i {
 			n := w.n
 			w.keep(i, run, asked)
@@ -29,6 +30,7 @@ func (w *Worker) admitAll(b *port.Batch, steerIt bool) {
 			if i = run; i == b.N {
 				break
 			}
+			w.done = i
 		}
 		w.admit(i, steerIt)
 	}
@@ -94,6 +96,7 @@ func (w *Worker) forwardAll(i, end int) {
 		if i = w.forwardRun(i, end); i == end {
 			break
 		}
+		w.done = i
 		packet.Parse(w.pkt[i].Data, &w.info[i]) // OK, or it would not be plain
 		w.to = w.said[i].Key()
 		w.forward(i)

@@ -12,6 +12,9 @@ import (
 // ErrBusy says that the mailbox is full, or the worker did not take the request in time.
 var ErrBusy = errors.New("worker: mailbox full")
 
+// ErrPanicked says that a request panicked: a part of it may have been done.
+var ErrPanicked = errors.New("worker: the request panicked")
+
 // Request is run by the worker's thread between two bursts. It must be short: whoever has much to do sends many.
 type Request func(*Worker)
 
@@ -27,15 +30,16 @@ func (w *Worker) Post(r Request) bool {
 }
 
 // Do runs a request on the worker's thread and waits for its end. After an error the request has not run and never
-// will. Any thread but the worker's.
+// will, or has panicked. Any thread but the worker's.
 func (w *Worker) Do(ctx context.Context, r Request) error {
 	var c claim
-	done := make(chan struct{})
+	done, ended := make(chan struct{}), false
 	select {
 	case w.mail <- func(w *Worker) {
 		defer close(done)
 		if c.take() {
 			r(w)
+			ended = true
 		}
 	}:
 	case <-ctx.Done():
@@ -44,15 +48,17 @@ func (w *Worker) Do(ctx context.Context, r Request) error {
 	}
 	select {
 	case <-done:
-		return nil
 	case <-ctx.Done():
 		if c.take() {
 			w.rejected.Add(1)
 			return errors.Join(ErrBusy, ctx.Err())
 		}
 		<-done // it runs, and requests are short
-		return nil
 	}
+	if !ended {
+		return ErrPanicked
+	}
+	return nil
 }
 
 // claim is the right to settle a request, which either its thread or whoever waits for it gets.

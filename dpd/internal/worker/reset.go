@@ -4,6 +4,7 @@ import (
 	"github.com/holdfast-lb/holdfast/dpd/internal/flow"
 	"github.com/holdfast-lb/holdfast/dpd/internal/nat"
 	"github.com/holdfast-lb/holdfast/dpd/internal/packet"
+	"github.com/holdfast-lb/holdfast/dpd/internal/port"
 	"github.com/holdfast-lb/holdfast/dpd/internal/stat"
 )
 
@@ -97,8 +98,10 @@ func (w *Worker) reset(s *flow.Session, d flow.Direction) {
 		w.count[stat.DropNoMemory]++
 		return
 	}
+	w.made = p
 	clear(p.Data[:l3])
 	nat.PutReset(p.Data[l3:], &to, seq)
+	w.made = port.Packet{}
 	w.count[stat.Generated]++
 	w.count[stat.Resets]++
 	if r == nil {

@@ -9,6 +9,7 @@ import (
 
 	"github.com/holdfast-lb/holdfast/dpd/dpdtest"
 	"github.com/holdfast-lb/holdfast/dpd/internal/conntrack"
+	"github.com/holdfast-lb/holdfast/dpd/internal/contain"
 	"github.com/holdfast-lb/holdfast/dpd/internal/flow"
 	"github.com/holdfast-lb/holdfast/dpd/internal/localport"
 	"github.com/holdfast-lb/holdfast/dpd/internal/neigh"
@@ -35,6 +36,8 @@ type rig struct {
 	tick    uint32
 	queue   int // that frames come in by
 	sent    func(dev int, frame []byte)
+	before  func(worker int)    // each turn
+	caught  func(contain.Panic) // what the workers contained
 }
 
 const rigServers = 4
@@ -54,7 +57,12 @@ func rigServer(i int) netip.AddrPort {
 }
 
 func newRig(t testing.TB, workers int, tag uint16, room int) *rig {
-	r := &rig{t: t, pool: dpdtest.NewPool(2048), tag: tag, tick: 5000, sent: func(int, []byte) {}}
+	return newRigOn(t, workers, tag, room, func(p *dpdtest.Pool) port.Pool { return p })
+}
+
+// newRigOn makes a rig whose workers get their packets from a pool that stands for the rig's.
+func newRigOn(t testing.TB, workers int, tag uint16, room int, pool func(*dpdtest.Pool) port.Pool) *rig {
+	r := &rig{t: t, pool: dpdtest.NewPool(2048), tag: tag, tick: 5000, sent: func(int, []byte) {}, before: func(int) {}}
 	for i := range r.dev {
 		r.dev[i] = dpdtest.NewPort(r.pool, dpdtest.PortConfig{
 			MAC: rigMAC[i], RxQueues: workers, TxQueues: workers, Queue: func([]byte) int { return r.queue },
@@ -107,6 +115,7 @@ func newRig(t testing.TB, workers int, tag uint16, room int) *rig {
 			toHost = append(toHost, ring.New[worker.Handed](256))
 		}
 	}
+	r.caught = func(p contain.Panic) { t.Errorf("%s: %v\n%s", p.Place, p.Value, p.Stack) }
 	for i := range workers {
 		l := worker.Links{
 			HandTo: hand[i], Sync: ring.New[port.Packet](64), Inbox: ring.New[syncer.Delivery](64), Outbox: ring.New[syncer.Action](1024),
@@ -114,8 +123,12 @@ func newRig(t testing.TB, workers int, tag uint16, room int) *rig {
 		for from := range hand {
 			l.HandFrom = append(l.HandFrom, hand[from][i])
 		}
-		c := worker.Config{Index: i, Map: &m, Pool: r.pool, Ports: localport.New(4096), Routes: pub, Links: l,
-			Clock: func() (uint32, int64) { return r.tick, 1_700_000_000_000 + int64(r.tick) }}
+		c := worker.Config{Index: i, Map: &m, Pool: pool(r.pool), Ports: localport.New(4096), Routes: pub, Links: l,
+			Panicked: func(p contain.Panic) { r.caught(p) },
+			Clock: func() (uint32, int64) {
+				r.before(i)
+				return r.tick, 1_700_000_000_000 + int64(r.tick)
+			}}
 		if i == 0 {
 			c.Host, c.Links.HostFrom = host, toHost
 		} else {

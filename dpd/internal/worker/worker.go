@@ -16,7 +16,7 @@ import (
 	"sync/atomic"
 
 	"github.com/holdfast-lb/holdfast/dpd/internal/conntrack"
-	"github.com/holdfast-lb/holdfast/dpd/internal/expiry"
+	"github.com/holdfast-lb/holdfast/dpd/internal/contain"
 	"github.com/holdfast-lb/holdfast/dpd/internal/flow"
 	"github.com/holdfast-lb/holdfast/dpd/internal/localport"
 	"github.com/holdfast-lb/holdfast/dpd/internal/neigh"
@@ -101,6 +101,8 @@ type Config struct {
 	Clock func() (tick uint32, wall int64)
 	// MailboxSize bounds requests in waiting.
 	MailboxSize int
+	// Panicked is told of panics that the worker has contained, on its thread, each place once a minute. May be nil.
+	Panicked func(contain.Panic)
 }
 
 // View is what a worker knows of the configuration: immutable, replaced as a whole by the mailbox.
@@ -144,11 +146,21 @@ type Worker struct {
 	gates [256]*packet.Gate
 	gate  *packet.Gate
 	// said is what plain packets say; these have no key and no info unless act needs them.
-	said  [port.BatchMax]conntrack.Plain
-	info  [port.BatchMax]packet.Info
-	key   [port.BatchMax]flow.Key
-	ref   [port.BatchMax]conntrack.Ref
-	n     int
+	said [port.BatchMax]conntrack.Plain
+	info [port.BatchMax]packet.Info
+	key  [port.BatchMax]flow.Key
+	ref  [port.BatchMax]conntrack.Ref
+	n    int
+	// What the packets of the burst are traced by when something panics, see salvage.
+	done      int         // all before this one have left the burst
+	admitting bool        // done counts packets of the batch, else of the burst
+	gone      uintptr     // Ref of the packet that the host part got last
+	leaving   *port.Batch // given to a device or the pool right now; nil: none
+	made      port.Packet // being written here; its Ref is 0 if none is
+	acting    bool        // the shard's actions are being carried out
+	work      turn
+	panics    contain.Log
+
 	to    flow.Key // of the packet at hand
 	seg   conntrack.Segment
 	born  flow.Session // the session that open makes
@@ -197,6 +209,7 @@ func New(c Config) *Worker {
 		answers: tokens{rate: answerPerMS, burst: answerBurst, level: answerBurst},
 		relayed: tokens{rate: relayPerMS, burst: relayBurst, level: relayBurst},
 		idle:    Idle{Policy: c.Poll},
+		panics:  contain.Log{Report: c.Panicked},
 	}
 	w.view.Schedule = w.sched.Snapshot()
 	w.alone = c.Map.Workers() == 1
@@ -213,40 +226,6 @@ func New(c Config) *Worker {
 	w.now, w.wall = c.Clock()
 	w.lastTick = w.now
 	return w
-}
-
-// Turn is one turn of the loop; it reports whether there was anything to do.
-func (w *Worker) Turn() bool {
-	tick, wall := w.cfg.Clock()
-	if g := tick - w.now; g > w.gap {
-		w.gap = g
-	}
-	w.pause(tick, wall)
-	w.now, w.wall = tick, wall
-	w.table.Advance(expiry.Tick(w.now))
-	w.freshRoutes()
-	busy := w.mailbox()
-	for q := range w.cfg.Queues {
-		qu := &w.cfg.Queues[q]
-		for _, rx := range qu.Rx {
-			// As long as bursts are full and the batch has room: the more go through the stages together, the less they wait.
-			for qu.Port.Rx(rx, &w.rx) == port.BurstMax {
-			}
-			if w.rx.N > 0 {
-				busy = true
-				w.arrive(&w.rx, uint8(q))
-			}
-		}
-	}
-	busy = w.handed() || busy
-	heard := w.inbox()
-	busy = w.chores(busy || heard > spareInbox) || busy || heard > 0
-	w.flush()
-	w.count[stat.Turns]++
-	if !busy {
-		w.count[stat.EmptyTurns]++
-	}
-	return busy
 }
 
 // arrive counts and processes a burst of one device.
@@ -274,9 +253,15 @@ func (w *Worker) free(p port.Packet, why stat.Counter) {
 // discard gives a packet back that was counted elsewhere.
 func (w *Worker) discard(p port.Packet) {
 	if !w.drop.Push(p) {
-		w.cfg.Pool.Free(&w.drop)
+		w.freeDropped()
 		w.drop.Push(p)
 	}
+}
+
+func (w *Worker) freeDropped() {
+	w.leaving = &w.drop
+	w.cfg.Pool.Free(&w.drop)
+	w.leaving = nil
 }
 
 // flush sends what the turn made and frees what it dropped.
@@ -287,7 +272,7 @@ func (w *Worker) flush() {
 		}
 	}
 	if w.drop.N > 0 {
-		w.cfg.Pool.Free(&w.drop)
+		w.freeDropped()
 	}
 }
 
@@ -298,7 +283,9 @@ func (w *Worker) transmit(q int) {
 		bytes += len(b.Pkt[i].Data)
 	}
 	w.count[stat.TxBytes] += uint64(bytes)
+	w.leaving = b
 	sent := w.cfg.Queues[q].Port.Tx(w.cfg.Queues[q].Tx, b)
+	w.leaving = nil
 	w.count[stat.TxPackets] += uint64(sent)
 	w.count[stat.DropTxFull] += uint64(n - sent)
 }
