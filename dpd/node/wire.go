@@ -12,6 +12,7 @@ import (
 	"github.com/holdfast-lb/holdfast/dpd/internal/announce"
 	"github.com/holdfast-lb/holdfast/dpd/internal/config"
 	"github.com/holdfast-lb/holdfast/dpd/internal/conntrack"
+	"github.com/holdfast-lb/holdfast/dpd/internal/contain"
 	"github.com/holdfast-lb/holdfast/dpd/internal/event"
 	"github.com/holdfast-lb/holdfast/dpd/internal/flow"
 	"github.com/holdfast-lb/holdfast/dpd/internal/localport"
@@ -63,7 +64,7 @@ func (n *Node) wire() error {
 	}
 	lc := syncloop.Config{
 		Queues: n.queues(count), Pool: n.dev.Pool(), Routes: n.routes, Host: host[count], Poll: n.poll(), Clock: n.clock,
-		Loss: n.cfg.Sync.FaultLossPercent / 100, Random: rand.Float64,
+		Loss: n.cfg.Sync.FaultLossPercent / 100, Random: rand.Float64, Panicked: n.panicked("sync"),
 	}
 	for i := range count {
 		soft, outbox, inbox := ring.New[port.Packet](syncRing), ring.New[syncer.Action](outboxRing), ring.New[syncer.Delivery](inboxRing)
@@ -105,7 +106,7 @@ func (n *Node) worker(i int, links worker.Links, host []*ring.SPSC[worker.Handed
 	}
 	c := worker.Config{
 		Index: i, Map: &n.buckets, Queues: n.queues(i), Pool: n.dev.Pool(), Table: table, Ports: ports, Routes: n.routes, Links: links,
-		Poll: n.poll(), Clock: n.clock, MailboxSize: mailbox,
+		Poll: n.poll(), Clock: n.clock, MailboxSize: mailbox, Panicked: n.panicked(fmt.Sprintf("worker %d", i)),
 		Shard: syncer.New(syncer.Config{
 			Owns:  func(b flow.Bucket) bool { return n.buckets.Worker(uint8(b)) == i },
 			Ended: max(n.cfg.Table.Ended/count, 1024),
@@ -134,6 +135,14 @@ func (n *Node) worker(i int, links worker.Links, host []*ring.SPSC[worker.Handed
 	c.Links.HostFrom = host[1:]
 	w = worker.New(c)
 	return w, nil
+}
+
+// panicked logs what a packet thread has contained, on another thread than that: a log may wait.
+func (n *Node) panicked(thread string) func(contain.Panic) {
+	return func(p contain.Panic) {
+		go n.log.Error("a packet thread panicked and goes on; this is a fault of the program", "thread", thread, "place", p.Place,
+			"panic", fmt.Sprint(p.Value), "times", p.Times, "stack", string(p.Stack))
+	}
 }
 
 // queues are the devices as thread number send uses them for sending; nothing is received.

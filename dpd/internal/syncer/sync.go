@@ -342,3 +342,15 @@ func (y *Sync) SetState(bits uint8) { y.state = bits &^ syncwire.ProbeDesync }
 func (y *Sync) shardOf(b uint8) int { return y.cfg.ShardOf(flow.Bucket(b)) }
 
 func (y *Sync) off(r Rules) bool { return y.cfg.Off&r != 0 }
+
+// Recovered says that a call of the machine panicked and that its thread goes on: what was being said or heard is lost, nobody knows
+// of what link.
+func (y *Sync) Recovered(now int64) {
+	y.time(now)
+	for _, p := range y.peers {
+		for l := range p.out {
+			p.out[l].open, p.out[l].summed = false, false
+		}
+		p.desync()
+	}
+}

@@ -9,9 +9,11 @@ package syncloop
 
 import (
 	"context"
+	"errors"
 	"net/netip"
 	"sync/atomic"
 
+	"github.com/holdfast-lb/holdfast/dpd/internal/contain"
 	"github.com/holdfast-lb/holdfast/dpd/internal/flow"
 	"github.com/holdfast-lb/holdfast/dpd/internal/neigh"
 	"github.com/holdfast-lb/holdfast/dpd/internal/packet"
@@ -46,6 +48,8 @@ type Config struct {
 	// Loss, from 0 to 1, is the share of datagrams that are dropped at sending on purpose; Random draws for it from 0 to 1.
 	Loss   float64
 	Random func() float64
+	// Panicked is told of panics that the loop has contained, on its thread, each place once a minute. May be nil.
+	Panicked func(contain.Panic)
 }
 
 // Addresses are where this node is reached. Immutable.
@@ -56,16 +60,23 @@ type Addresses struct {
 
 // Loop is the sync thread's whole state.
 type Loop struct {
-	cfg    Config
-	sync   *syncer.Sync
-	addrs  Addresses
-	rx     port.Batch
-	next   int // the next of rx to open
-	room   room
-	tx     []port.Batch
-	drop   port.Batch
-	info   packet.Info
-	in     syncer.Action
+	cfg   Config
+	sync  *syncer.Sync
+	addrs Addresses
+	rx    port.Batch
+	next  int // the next of rx to open
+	room  room
+	tx    []port.Batch
+	drop  port.Batch
+	info  packet.Info
+	in    syncer.Action
+
+	work    turn
+	opening bool        // a datagram is being handled: number next of rx
+	made    port.Packet // being written; its Ref is 0 if none is
+	leaving *port.Batch // given to a device or the pool right now; nil: none
+	panics  contain.Log
+
 	now    uint32
 	wall   int64
 	tick   uint32
@@ -82,21 +93,26 @@ func New(c Config) *Loop {
 	l := &Loop{
 		cfg: c, tx: make([]port.Batch, len(c.Queues)), mail: make(chan func(*Loop), 64),
 		shared: stat.NewShared(int(stat.NumCounters)), idle: worker.Idle{Policy: c.Poll},
+		panics: contain.Log{Report: c.Panicked},
 	}
 	l.now, l.wall = c.Clock()
 	return l
 }
 
-// Do runs f on the loop's thread, between two turns, and waits for it. After an error f has not run and never will. Any
-// thread but the loop's.
+// ErrPanicked says that a function given to Do panicked: a part of it may have been done.
+var ErrPanicked = errors.New("syncloop: the function panicked")
+
+// Do runs f on the loop's thread, between two turns, and waits for it. After an error f has not run and never will, or has
+// panicked. Any thread but the loop's.
 func (l *Loop) Do(ctx context.Context, f func(*Loop)) error {
 	var taken atomic.Bool // by the loop, or by the caller who gives up
-	done := make(chan struct{})
+	done, ended := make(chan struct{}), false
 	select {
 	case l.mail <- func(l *Loop) {
 		defer close(done)
 		if taken.CompareAndSwap(false, true) {
 			f(l)
+			ended = true
 		}
 	}:
 	case <-ctx.Done():
@@ -104,14 +120,16 @@ func (l *Loop) Do(ctx context.Context, f func(*Loop)) error {
 	}
 	select {
 	case <-done:
-		return nil
 	case <-ctx.Done():
 		if taken.CompareAndSwap(false, true) {
 			return ctx.Err()
 		}
 		<-done // it runs, and what runs here is short
-		return nil
 	}
+	if !ended {
+		return ErrPanicked
+	}
+	return nil
 }
 
 // Sync is the machine, for functions given to Do; nil before SetSync.
@@ -128,41 +146,6 @@ func (l *Loop) SetAddresses(a Addresses) { l.addrs = a }
 
 // SetRx replaces the receive queues of device dev. For functions given to Do, after the former user of a queue gave it up.
 func (l *Loop) SetRx(dev int, queues []int) { l.cfg.Queues[dev].Rx = queues }
-
-// Turn is one turn; it reports whether there was anything to do.
-func (l *Loop) Turn() (busy bool) {
-	l.now, l.wall = l.cfg.Clock()
-	busy = l.receive()
-	for shard, r := range l.cfg.Outbox {
-		for n := 0; n < outboxPerTurn && r.Take(&l.in); n++ {
-			busy = true
-			if l.sync != nil {
-				l.sync.Queue(l.wall, shard, &l.in)
-			}
-		}
-	}
-	if l.sync != nil {
-		if l.now-l.tick >= tickEvery {
-			l.tick = l.now
-			l.sync.Tick(l.wall)
-		}
-	}
-	busy = l.requests() || busy
-	if l.sync != nil && busy {
-		l.sync.Flush(l.wall)
-	}
-	l.flush()
-	l.count[stat.Turns]++
-	if !busy {
-		l.count[stat.EmptyTurns]++
-	}
-	if l.now-l.told >= publishEvery {
-		l.told = l.now
-		l.shared.Publish(l.count[:])
-	}
-	l.beat.Store(l.now)
-	return busy
-}
 
 // requests runs what Do brought. It comes after the machine's Tick, so that who asks after a stand-still hears of it.
 func (l *Loop) requests() (busy bool) {
@@ -213,7 +196,9 @@ func (l *Loop) flush() {
 			continue
 		}
 		n := b.N
+		l.leaving = b
 		sent := l.cfg.Queues[q].Port.Tx(l.cfg.Queues[q].Tx, b)
+		l.leaving = nil
 		l.count[stat.TxPackets] += uint64(sent)
 		l.count[stat.DropTxFull] += uint64(n - sent)
 	}

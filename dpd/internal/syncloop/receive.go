@@ -59,10 +59,14 @@ func (l *Loop) received() {
 		if !l.hasRoom() {
 			return
 		}
+		l.opening = true
 		l.datagram(l.rx.Pkt[l.next].Data)
+		l.opening = false
 	}
 	l.next = 0
+	l.leaving = &l.rx
 	l.cfg.Pool.Free(&l.rx)
+	l.leaving = nil
 }
 
 // hasRoom says whether one more datagram may be opened.

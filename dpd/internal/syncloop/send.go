@@ -52,10 +52,13 @@ func (l *Loop) Send(_ flow.Node, at netip.AddrPort, datagram []byte) {
 		l.count[stat.SyncNoMemory]++
 		return
 	}
+	l.made = p
 	putDatagram(p.Data, l3, src, at, l.addrs.Port, datagram)
 	l.count[stat.SyncTx]++
 	l.count[stat.SyncTxBytes] += uint64(len(datagram))
-	if hop == nil || !hop.SetLink(l.cfg.Pool, &p, l3) {
+	linked := hop != nil && hop.SetLink(l.cfg.Pool, &p, l3)
+	l.made = port.Packet{}
+	if !linked {
 		l.resolve(p)
 		return
 	}
