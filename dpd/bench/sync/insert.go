@@ -109,7 +109,7 @@ func insertOnce(f func(*receiver) (int, error)) (float64, error) {
 func stockMessages(family uint8) []syncwire.Message {
 	out := make([]syncwire.Message, 0, stock)
 	for len(out) < stock {
-		out = append(out, messages(family)...)
+		out = append(out, messages(family, usual)...)
 	}
 	for n := range out {
 		r := &out[n].Rec

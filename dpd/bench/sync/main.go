@@ -34,11 +34,11 @@ func run(pairs int, slice time.Duration, out string) error {
 	var rep report
 	for _, mtu := range []int{8000, 1400} {
 		for _, family := range []uint8{4, 6} {
-			w, err := newWork(family, mtu)
+			w, err := newWork(family, mtu, usual)
 			if err != nil {
 				return err
 			}
-			name := fmt.Sprintf("IPv%d, MTU %d, %d servers", family, mtu, servers)
+			name := fmt.Sprintf("IPv%d, MTU %d, %d servers", family, mtu, usual.services*usual.servers)
 			// The goals speak of the MTU that is tried first; the other is shown beside it.
 			goal := func(g float64) float64 {
 				if mtu == 8000 {
@@ -52,18 +52,20 @@ func run(pairs int, slice time.Duration, out string) error {
 			if err := rep.compare("P10", "sync open and decode, no insert, "+name, 0, pairs, slice, w.decode, w.decodeOpen); err != nil {
 				return err
 			}
-			bytes := float64(w.bytes+ipUDP*len(w.sealed)) / float64(len(w.messages))
 			limit := 24.0
 			if family == 6 {
 				limit = 36
 			}
-			rep.atMost("P11", "wire bytes a session in bulk, "+name, "B", bytes, 80, limit)
+			rep.atMost("P11", "wire bytes a session in bulk, "+name, "B", w.bytesOfSession(), 80, limit)
 		}
 	}
 	for _, family := range []uint8{4, 6} {
 		if err := measureInsert(&rep, family, 8000, pairs); err != nil {
 			return err
 		}
+	}
+	if err := measureShapes(&rep); err != nil {
+		return err
 	}
 	rep.steal(before, readCPU())
 	rep.table(os.Stdout)

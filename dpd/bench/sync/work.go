@@ -8,12 +8,16 @@ import (
 	"github.com/holdfast-lb/holdfast/dpd/internal/syncwire"
 )
 
+// shape is what sessions have in common: how many services, servers of each, and local addresses there are.
+type shape struct{ services, servers, laddrs uint32 }
+
+// usual is the shape of all rows that name no other.
+var usual = shape{4, 16, 4}
+
+func (s shape) String() string { return fmt.Sprintf("%dx%dx%d", s.services, s.servers, s.laddrs) }
+
 const (
-	services = 4
-	perSvc   = 16
-	servers  = services * perSvc
-	laddrs   = 4
-	ipUDP    = 20 + 8 // IPv4 and UDP header of a datagram
+	ipUDP = 20 + 8 // IPv4 and UDP header of a datagram
 	// sessions are more than the caches hold: 64 Ki messages of 192 bytes.
 	sessions = 1 << 16
 )
@@ -32,7 +36,12 @@ type work struct {
 	bytes    int // of all sealed datagrams
 }
 
-func newWork(family uint8, mtu int) (*work, error) { return workOf(messages(family), mtu) }
+func newWork(family uint8, mtu int, s shape) (*work, error) { return workOf(messages(family, s), mtu) }
+
+// bytesOfSession is what a session takes of the wire, headers of IP and UDP included.
+func (w *work) bytesOfSession() float64 {
+	return float64(w.bytes+ipUDP*len(w.sealed)) / float64(len(w.messages))
+}
 
 func workOf(list []syncwire.Message, mtu int) (*work, error) {
 	w := &work{
@@ -58,11 +67,11 @@ func workOf(list []syncwire.Message, mtu int) (*work, error) {
 }
 
 // messages are FullNAT sessions of random clients, born within an hour.
-func messages(family uint8) []syncwire.Message {
+func messages(family uint8, s shape) []syncwire.Message {
 	rnd := rand.New(rand.NewPCG(1, uint64(family)))
 	out := make([]syncwire.Message, sessions)
 	for i := range out {
-		svc, srv, local := rnd.Uint32N(services), rnd.Uint32N(perSvc), rnd.Uint32N(laddrs)
+		svc, srv, local := rnd.Uint32N(s.services), rnd.Uint32N(s.servers), rnd.Uint32N(s.laddrs)
 		m := &out[i]
 		m.Kind = syncwire.KindSession
 		r := &m.Rec
@@ -79,7 +88,7 @@ func messages(family uint8) []syncwire.Message {
 		}
 		r.Birth = (1_795_000_000_000+rnd.Uint64N(3600_000))<<16 | rnd.Uint64N(20)
 		r.OwnerInc, r.OwnerID, r.Term, r.Ver = 10, 1, 1, 1+rnd.Uint32N(5)
-		r.Service, r.Server = 1+svc, 1+svc*perSvc+srv
+		r.Service, r.Server = 1+svc, 1+svc*s.servers+srv
 		r.Idle, r.Timeout, r.Mode, r.State, r.Bits, r.Bucket = rnd.Uint32N(3600_000), 3600, 1, 1, 3, uint8(port)
 	}
 	return out
