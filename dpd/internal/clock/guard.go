@@ -15,7 +15,8 @@ type Guard struct {
 	since int64 // when what speaks against Off began; 0: nothing does
 }
 
-// Step takes the offset of the median clock at now, in milliseconds, and says whether the verdict changed.
+// Step takes the offset of the median clock at now, in milliseconds, and says whether the verdict
+// changed.
 func (g *Guard) Step(now, median int64) bool {
 	distance := max(median, -median)
 	contrary, wait := distance > offMS, int64(lost)
@@ -36,12 +37,13 @@ func (g *Guard) Step(now, median int64) bool {
 	return true
 }
 
-// Median is how far the median clock is ahead of this node's, which counts too, as 0. offsets are its peers'. Of the middle two
-// of an even number the nearer one counts: so there is always a node whose clock is the median, and not all stop opening
-// sessions because two of them disagree.
+// Median is how far the median clock is ahead of this node's, which counts too, as 0. offsets are
+// its peers'. Of the middle two of an even number the nearer one counts: so there is always a node
+// whose clock is the median, and not all stop opening sessions because two of them disagree.
 func Median(offsets []int64) int64 { return Middle(append(slices.Clone(offsets), 0)) }
 
-// Middle is the middle one of some offsets, 0 of none. Of the middle two of an even number the nearer one counts.
+// Middle is the middle one of some offsets, 0 of none. Of the middle two of an even number the
+// nearer one counts.
 func Middle(offsets []int64) int64 {
 	if len(offsets) == 0 {
 		return 0

@@ -11,8 +11,8 @@ const (
 	jump        = 1_000 // realtime that ran ahead of node time by more shows a pause
 )
 
-// Wall decides how far wall time is ahead of node time; the package's comment has the rule. The zero value is right for a
-// node time that began with realtime.
+// Wall decides how far wall time is ahead of node time; the package's comment has the rule. The
+// zero value is right for a node time that began with realtime.
 type Wall struct {
 	ahead  int64
 	begun  bool
@@ -24,16 +24,16 @@ type Wall struct {
 // Ahead is wall time minus node time, in milliseconds.
 func (w *Wall) Ahead() int64 { return w.ahead }
 
-// Step takes realtime at node time now, both in unix milliseconds, and the wall clocks of peers that are heard, as what they are
-// ahead of this wall time. It reports that realtime jumped ahead, so that this node may have stood still. It wants to be
-// called several times a second.
-func (w *Wall) Step(now, real int64, peers []int64) (stood bool) {
-	real -= now
+// Step takes realtime at node time now, both in unix milliseconds, and the wall clocks of peers
+// that are heard, as what they are ahead of this wall time. It reports that realtime jumped ahead,
+// so that this node may have stood still. It wants to be called several times a second.
+func (w *Wall) Step(now, realtime int64, peers []int64) (stood bool) {
+	lead := realtime - now
 	if !w.begun {
-		w.begun, w.real, w.moved = true, real, now
+		w.begun, w.real, w.moved = true, lead, now
 		return false
 	}
-	stood, w.real = real-w.real > jump, real
+	stood, w.real = lead-w.real > jump, lead
 	w.follow(now, max(w.moved, now-longestStep), peers)
 	w.moved = now
 	return stood
@@ -61,7 +61,8 @@ func (w *Wall) follow(now, from int64, peers []int64) {
 	}
 }
 
-// within is as much of a way as peers went: not beyond the one that is farthest in its direction, and 0 if none is.
+// within is as much of a way as peers went: not beyond the one that is farthest in its direction,
+// and 0 if none is.
 func within(goal int64, peers []int64) int64 {
 	if goal > 0 {
 		return max(min(goal, slices.Max(peers)), 0)

@@ -234,7 +234,8 @@ func TestClocksThatDriftApartRefuseNothing(t *testing.T) {
 	}
 }
 
-// What a peer says of its tombstones it says by its own clock. None of them may pass for younger than it was.
+// What a peer says of its tombstones it says by its own clock. None of them may pass for younger
+// than it was.
 func TestWordsOfAPeerReachBackOverItsStandStill(t *testing.T) {
 	w := newTunnel(t)
 	w.run(1_000)

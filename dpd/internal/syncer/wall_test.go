@@ -91,7 +91,8 @@ func TestAPauseThatNoClockShowedFreezesUntilAnAnswer(t *testing.T) {
 	}
 }
 
-// A PROBE on its way while this node stands still comes back seconds later, and says nothing of the peer's clock.
+// A PROBE on its way while this node stands still comes back seconds later, and says nothing of the
+// peer's clock.
 func TestAPauseDoesNotShiftThePeersClock(t *testing.T) {
 	p := newPair(t)
 	p.run(300)

@@ -104,8 +104,8 @@ func (w *world) setClocks() {
 	}
 }
 
-// checkClocks is invariant 7: trouble with clocks leaves nothing behind, and no session is born ahead of its time. stale is
-// what each node had refused as stale some seconds ago.
+// checkClocks is invariant 7: trouble with clocks leaves nothing behind, and no session is born
+// ahead of its time. stale is what each node had refused as stale some seconds ago.
 func (w *world) checkClocks(stale map[*node]uint64) {
 	for _, n := range w.living() {
 		if !w.opt.clocks {
@@ -121,7 +121,8 @@ func (w *world) checkClocks(stale map[*node]uint64) {
 	w.checkBirths()
 }
 
-// checkBirths demands that no node holds a session that is born more than the greatest step ahead that is let pass.
+// checkBirths demands that no node holds a session that is born more than the greatest step ahead
+// that is let pass.
 func (w *world) checkBirths() {
 	for _, n := range w.living() {
 		n.each(func(x *flow.Session) {
