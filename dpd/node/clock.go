@@ -42,12 +42,18 @@ type toldWall struct {
 	stalls uint32
 }
 
-// followWall brings wall time to where realtime and the peers agree that it belongs.
-func (n *Node) followWall(now int64, peers []int64) {
+// followWall brings wall time to where realtime and the peers agree that it belongs. Whoever is
+// held up between two clocks would see one of them jump.
+func (n *Node) followWall(peers []int64) {
 	w, before := &n.walling, n.walling.Ahead()
-	if w.Step(now, n.real(), peers) {
+	_, now := n.clock()
+	shown := n.real()
+	if _, after := n.clock(); after-now > lateAfter.Milliseconds() {
+		return
+	}
+	if w.Step(now, shown, peers) {
 		w.stalls++
-		n.log.Warn("realtime jumped ahead: this node may have stood still, and opens nothing until somebody answers for it")
+		n.log.Warn("realtime jumped ahead: perhaps this node stood still; it opens nothing until it is answered")
 	}
 	if d := w.Ahead() - before; d > 0 && len(peers) > 0 {
 		n.log.Warn("wall time follows realtime and the peers", "step_ms", d)
@@ -55,7 +61,8 @@ func (n *Node) followWall(now int64, peers []int64) {
 	n.tellWall()
 }
 
-// tellWall tells every worker that does not know it yet; if its mailbox is full, the next look tries again.
+// tellWall tells every worker that does not know it yet; if its mailbox is full, the next look
+// tries again.
 func (n *Node) tellWall() {
 	now := toldWall{n.walling.Ahead(), n.walling.stalls}
 	if n.walling.workers == nil {

@@ -250,3 +250,38 @@ func TestMostNodesStoodStillTogether(t *testing.T) {
 	c.all(2_000)
 	c.mustBeWell("after the stop", conns)
 }
+
+func TestAWatcherThatIsHeldUpBetweenTwoClocksSeesNoPause(t *testing.T) {
+	c, _, conns := clocked(t)
+	n := c.nodes[0]
+	former, held := n.real, int64(0)
+	n.real = func() int64 {
+		c.now += held
+		return former()
+	}
+	held = 1_200
+	c.watch(n)
+	held = 0
+	for _, x := range c.nodes {
+		c.watch(x)
+	}
+	if n.walling.stalls != 0 || n.walling.Ahead() != 0 {
+		t.Errorf("%d pauses, wall time %d ms ahead", n.walling.stalls, n.walling.Ahead())
+	}
+	c.mustBeWell("after", conns)
+}
+
+func TestThisMachineHasAClockThatGoesOnWhileItIsSuspended(t *testing.T) {
+	c := newClock()
+	if boottime() <= 0 {
+		t.Error("no boottime")
+	}
+	tick, now := c.Read()
+	for range 1_000 {
+		next, later := c.Read()
+		if later < now || int64(next-tick) != later-now {
+			t.Fatalf("%d ticks and %d ms passed", next-tick, later-now)
+		}
+		tick, now = next, later
+	}
+}

@@ -236,7 +236,7 @@ func (n *Node) links(ctx context.Context, now time.Time, late bool) {
 		o.late = now
 	}
 	n.seen = o
-	n.followWall(o.at, o.offsets)
+	n.followWall(o.offsets)
 	if verdict := n.timing; !late && n.timing.Step(o.at, clock.Median(o.offsets)) && !n.clockTurned(ctx) {
 		n.timing = verdict // the next look tries again
 	}

@@ -2,6 +2,8 @@ package clock
 
 import (
 	"math/rand/v2"
+	"sync"
+	"sync/atomic"
 	"testing"
 )
 
@@ -39,8 +41,19 @@ func TestNodeTimeGoesOnWhileTheMachineIsSuspended(t *testing.T) {
 	}{
 		{"no suspension", func(m *machine, _ func()) { m.pass(5_000) }, 5_000},
 		{"six seconds", func(m *machine, _ func()) { m.pass(1_000); m.suspend(6_000); m.pass(20) }, 7_020},
-		{"twice", func(m *machine, read func()) { m.suspend(6_000); m.pass(20); read(); m.suspend(2_000); m.pass(20) }, 8_040},
-		{"none seen within 20 ms of a look", func(m *machine, read func()) { m.pass(20); read(); m.suspend(6_000); m.pass(19) }, 39},
+		{"twice", func(m *machine, read func()) {
+			m.suspend(6_000)
+			m.pass(20)
+			read()
+			m.suspend(2_000)
+			m.pass(20)
+		}, 8_040},
+		{"none seen within 20 ms of a look", func(m *machine, read func()) {
+			m.pass(20)
+			read()
+			m.suspend(6_000)
+			m.pass(19)
+		}, 39},
 		{"a moment is the reader's", func(m *machine, _ func()) { m.suspend(9); m.pass(100) }, 100},
 		{"no clock that goes on", func(m *machine, _ func()) { m.noBoot = true; m.suspend(6_000); m.pass(100) }, 100},
 		{"the reader is held up between two clocks", func(m *machine, read func()) {
@@ -118,5 +131,36 @@ func TestReadingTheTimeCostsOneClock(t *testing.T) {
 	c.Read()
 	if m.boots != 1 {
 		t.Errorf("%d readings of boottime", m.boots)
+	}
+}
+
+func TestNoThreadSeesNodeTimeGoBack(t *testing.T) {
+	var mono, boot, seen atomic.Int64
+	c := New(t0, mono.Load, boot.Load)
+	var threads sync.WaitGroup
+	for range 4 {
+		threads.Go(func() {
+			for i := range 5_000 {
+				boot.Add(1)
+				mono.Add(1)
+				if i%500 == 0 {
+					boot.Add(2_000)
+				}
+				before := seen.Load() // another thread saw this before this one reads
+				_, now := c.Read()
+				if now < before {
+					t.Errorf("%d after %d", now, before)
+					return
+				}
+				for v := seen.Load(); v < now && !seen.CompareAndSwap(v, now); v = seen.Load() {
+				}
+			}
+		})
+	}
+	threads.Wait()
+	mono.Add(lookEvery)
+	boot.Add(lookEvery)
+	if _, now := c.Read(); now-t0 != boot.Load() {
+		t.Errorf("%d ms, want %d", now-t0, boot.Load())
 	}
 }
