@@ -92,10 +92,10 @@ func demo(ctx context.Context, o cluster.Options, short, keep, verbose bool) (re
 	if s.rest, err = lab.REST(); err != nil {
 		return result{}, fmt.Errorf("%w: %w", errLab, err)
 	}
-	if s.client, err = startClient(lab); err != nil {
+	if s.client, err = lab.StartClient(); err != nil {
 		return result{}, fmt.Errorf("%w: %w", errLab, err)
 	}
-	defer s.client.stop()
+	defer s.client.Stop()
 	s.say("the lab is up")
 	err = s.run(ctx)
 	return s.result, err

@@ -17,7 +17,7 @@ import (
 type scenario struct {
 	lab    *cluster.Lab
 	rest   *cluster.REST
-	client *client
+	client *cluster.Client
 	plan   load.Plan
 	watch  time.Duration // how long the load is watched after each death
 	sync   bool
@@ -31,7 +31,7 @@ func (s *scenario) say(format string, args ...any) {
 
 func (s *scenario) run(ctx context.Context) error {
 	s.result.connections = s.plan.Active + s.plan.Idle
-	flows, err := s.client.ask("open", s.plan)
+	flows, err := s.client.Ask("open", s.plan)
 	if err != nil {
 		return err
 	}
@@ -87,7 +87,7 @@ func (s *scenario) placement(ctx context.Context) (placement, error) {
 
 // kill ends the node that owns most flows, other than not, with SIGKILL, and watches the load.
 func (s *scenario) kill(ctx context.Context, not string) (string, error) {
-	flows, err := s.client.ask("report", nil)
+	flows, err := s.client.Ask("report", nil)
 	if err != nil {
 		return "", err
 	}
@@ -100,7 +100,7 @@ func (s *scenario) kill(ctx context.Context, not string) (string, error) {
 	if victim == "" {
 		return "", fmt.Errorf("no node owns a session of ours: %v", owners)
 	}
-	if _, err := s.client.ask("mark", nil); err != nil {
+	if _, err := s.client.Ask("mark", nil); err != nil {
 		return "", err
 	}
 	if err := s.lab.Signal(path.Base(victim), syscall.SIGKILL); err != nil {
@@ -110,7 +110,7 @@ func (s *scenario) kill(ctx context.Context, not string) (string, error) {
 	if err := sleep(ctx, s.watch); err != nil {
 		return "", err
 	}
-	flows, err = s.client.ask("report", nil)
+	flows, err = s.client.Ask("report", nil)
 	if err != nil {
 		return "", err
 	}
@@ -120,7 +120,7 @@ func (s *scenario) kill(ctx context.Context, not string) (string, error) {
 	if worst := slowest(flows); worst.SilenceMs > 500 {
 		s.say("the longest was flow %d from %v to %v, of %s", worst.ID, worst.Client, worst.Service, before[worst.Client].GetOwner())
 	}
-	if flows, err = s.client.ask("wake", nil); err != nil {
+	if flows, err = s.client.Ask("wake", nil); err != nil {
 		return "", err
 	}
 	after, err := s.placement(ctx)
@@ -146,7 +146,7 @@ func (s *scenario) comeBack(ctx context.Context, victim string) error {
 		return fmt.Errorf("return of %s: %w", victim, err)
 	}
 	s.say("%s is back and admitted after %.1f s", path.Base(victim), time.Since(began).Seconds())
-	flows, err := s.client.ask("report", nil)
+	flows, err := s.client.Ask("report", nil)
 	if err != nil {
 		return err
 	}
@@ -158,7 +158,7 @@ func (s *scenario) comeBack(ctx context.Context, victim string) error {
 
 // finish closes all flows in order and counts what broke.
 func (s *scenario) finish() error {
-	flows, err := s.client.ask("close", nil)
+	flows, err := s.client.Ask("close", nil)
 	if err != nil {
 		return err
 	}

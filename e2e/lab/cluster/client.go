@@ -1,4 +1,4 @@
-package main
+package cluster
 
 import (
 	"encoding/json"
@@ -7,19 +7,19 @@ import (
 	"os"
 	"os/exec"
 
-	"github.com/holdfast-lb/holdfast/e2e/lab/cluster"
 	"github.com/holdfast-lb/holdfast/e2e/lab/load"
 	"github.com/holdfast-lb/holdfast/e2e/lab/topo"
 )
 
-// client steers the traffic program that runs in the client's namespace.
-type client struct {
+// Client steers the traffic program that runs in the client's namespace.
+type Client struct {
 	cmd     *exec.Cmd
 	in      io.WriteCloser
 	answers *json.Decoder
 }
 
-func startClient(l *cluster.Lab) (*client, error) {
+// StartClient starts the traffic program.
+func (l *Lab) StartClient() (*Client, error) {
 	cmd := l.Program(topo.Client, "traffic")
 	cmd.Stderr = os.Stderr
 	in, err := cmd.StdinPipe()
@@ -33,10 +33,11 @@ func startClient(l *cluster.Lab) (*client, error) {
 	if err := cmd.Start(); err != nil {
 		return nil, fmt.Errorf("start the client: %w", err)
 	}
-	return &client{cmd: cmd, in: in, answers: json.NewDecoder(out)}, nil
+	return &Client{cmd: cmd, in: in, answers: json.NewDecoder(out)}, nil
 }
 
-func (c *client) ask(verb string, argument any) ([]load.Flow, error) {
+// Ask sends one command of the traffic program, and returns the flows of its answer.
+func (c *Client) Ask(verb string, argument any) ([]load.Flow, error) {
 	line := verb
 	if argument != nil {
 		data, err := json.Marshal(argument)
@@ -61,8 +62,8 @@ func (c *client) ask(verb string, argument any) ([]load.Flow, error) {
 	return a.Flows, nil
 }
 
-// stop ends the program, with whatever is open.
-func (c *client) stop() {
+// Stop ends the program, with whatever is open.
+func (c *Client) Stop() {
 	c.in.Close()
 	c.cmd.Process.Kill() //nolint:errcheck // it may have ended
 	c.cmd.Wait()         //nolint:errcheck
