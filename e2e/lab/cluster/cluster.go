@@ -253,6 +253,12 @@ func (l *Lab) Signal(name string, sig syscall.Signal) error {
 	return l.procs.Signal(topo.Node(i), sig)
 }
 
+// Running says whether a node's data plane runs.
+func (l *Lab) Running(name string) bool {
+	i, err := l.node(name)
+	return err == nil && l.procs.Running(topo.Node(i))
+}
+
 // Start starts the data plane of a node that does not run.
 func (l *Lab) Start(name string) error {
 	i, err := l.node(name)

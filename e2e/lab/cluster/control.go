@@ -45,14 +45,15 @@ func (l *Lab) startControl(ctx context.Context) error {
 	if err := os.WriteFile(seed, []byte(seedYAML()), 0o640); err != nil {
 		return err
 	}
-	err := l.procs.Start(proc.Spec{
-		Name: "mesh", Namespace: topo.Mgmt, Dir: l.meshDir(),
-		Command: []string{filepath.Join(l.bin, "mesh"),
-			"-data-dir", l.meshDir(), "-seed", seed,
-			"-listen", coordinatorAddress(), "-nats-listen", fmt.Sprintf("%v:%d", topo.MeshAddr(), meshNATSPort),
-			"-http-listen", fmt.Sprintf("%v:%d", topo.MeshAddr(), meshHTTPPort),
-		},
-	})
+	command := []string{filepath.Join(l.bin, "mesh"),
+		"-data-dir", l.meshDir(), "-seed", seed,
+		"-listen", coordinatorAddress(), "-nats-listen", fmt.Sprintf("%v:%d", topo.MeshAddr(), meshNATSPort),
+		"-http-listen", fmt.Sprintf("%v:%d", topo.MeshAddr(), meshHTTPPort),
+	}
+	if l.Restless {
+		command = append(command, "-join-back-off", "-1s")
+	}
+	err := l.procs.Start(proc.Spec{Name: "mesh", Namespace: topo.Mgmt, Dir: l.meshDir(), Command: command})
 	if err != nil {
 		return err
 	}

@@ -22,6 +22,7 @@ type Options struct {
 	SyncLoss float64 `json:"sync_loss"` // percent of sync datagrams dropped at sending
 	Sync     bool    `json:"sync"`      // false: sessions die with their node
 	Static   bool    `json:"static"`    // no control plane: each node runs by its own file, for itself
+	Restless bool    `json:"restless"`  // a node that is killed again and again may join again at once
 }
 
 // Default is three nodes of one worker.
