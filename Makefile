@@ -18,7 +18,7 @@ PURE := CGO_ENABLED=0 go
 SIM_RUNS ?= 2000
 HAVE_DPDK := $(shell pkg-config --exists libdpdk 2>/dev/null && echo yes)
 
-.PHONY: help setup build run demo test test-quick test-vm sim rates bench lint fmt tidy tidy-check generate generate-check clean
+.PHONY: help setup build run demo hostile test test-quick test-vm sim rates bench lint fmt tidy tidy-check generate generate-check clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -46,6 +46,11 @@ demo: ## kill data planes under 200 connections, none may break; SYNC=off is the
 	@if [ $$(id -u) = 0 ]; then .ci/setup || true; fi
 	@$(MAKE) --no-print-directory build
 	@SYNC=$(SYNC) bin/demo $(DEMO_FLAGS)
+
+hostile: ## send hostile sync datagrams of 19 kinds while data planes restart in the lab: nothing may answer, end, break or wait
+	@if [ $$(id -u) = 0 ]; then .ci/setup || true; fi
+	@$(MAKE) --no-print-directory build
+	@bin/hostile $(HOSTILE_FLAGS)
 
 test: ## everything: formatting, vet, unit tests (race, shuffle), pure build, DPDK on vdevs, mocked and lab end to end
 	@.ci/test
