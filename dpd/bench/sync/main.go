@@ -1,5 +1,5 @@
-// Command sync measures the codec and the seal of session sync: P9 (encode and seal), P10 (open, decode and insert;
-// the first half beside it) and P11 (bytes a session).
+// Command sync measures session sync: P8 (full TCP lives with and without a peer), and of codec and seal P9 (encode and
+// seal), P10 (open, decode and insert; the first half beside it) and P11 (bytes a session).
 //
 // The negative control is the same work with the seal switched off, taken by turns in one run (A B B A ...). Time is the
 // processor time of the measuring thread, so that neighbours on the machine count for less. Lines in the form of go test
@@ -63,6 +63,9 @@ func run(pairs int, slice time.Duration, out string) error {
 		if err := measureInsert(&rep, family, 8000, pairs); err != nil {
 			return err
 		}
+	}
+	if err := measureLives(&rep, pairs); err != nil {
+		return err
 	}
 	if err := measureShapes(&rep); err != nil {
 		return err

@@ -2,8 +2,9 @@ package main
 
 import "fmt"
 
-// measureShapes measures P11 for clusters from small to large: what sessions share stands once in a datagram, so the more
-// services, servers and local addresses there are, the more of each datagram is dictionary.
+// measureShapes measures P11 for clusters from small to large: what sessions share stands once in a
+// datagram, so the more services, servers and local addresses there are, the more of each datagram
+// is dictionary.
 func measureShapes(rep *report) error {
 	for _, s := range []shape{{1, 2, 8}, {10, 10, 8}, {100, 10, 8}} {
 		for _, row := range []struct {
