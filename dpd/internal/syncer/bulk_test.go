@@ -87,3 +87,15 @@ func TestABulkIsComparedWithWhatItsEndSays(t *testing.T) {
 		})
 	}
 }
+
+// 70 % of such a number is 0 in 64 bits.
+func TestAnAnnouncedStockThatOverflowsIsNotHere(t *testing.T) {
+	p := newPair(t)
+	for i := range 2 {
+		p.e[0].Queue(p.now, i, &syncer.Action{Kind: syncer.ActBulkBegin, To: 2, Records: 1 << 62})
+	}
+	p.run(200)
+	if ready, _ := p.e[1].Ready(); ready || !p.status(1).BulkBegun {
+		t.Errorf("ready %v, %+v", ready, p.status(1))
+	}
+}

@@ -81,12 +81,15 @@ func (s *stock) repeat(p *peer) {
 	}
 }
 
+// stockMost bounds the stock that a member may announce, so that sums over members and percentages of them don't overflow.
+const stockMost = 1 << 40
+
 func (s *stock) begun(b *syncwire.Bulk) {
 	if b.Snapshot <= s.got {
 		return
 	}
 	s.got, s.isBegun, s.isEnded, s.surveyed = b.Snapshot, true, false, false
-	s.expected = b.Records
+	s.expected = min(b.Records, stockMost)
 	// Not s.in: BULK_BEGIN travels apart from the records and may come after some of them, or never.
 	s.before = s.mark
 }
@@ -100,7 +103,7 @@ func (s *stock) ended(b *syncwire.Bulk) {
 	}
 	s.isEnded, s.mark = true, s.in
 	s.sumSaid, s.compared = b.Digest, false
-	s.expected = b.Records + b.Tombstones
+	s.expected = min(b.Records, stockMost) + min(b.Tombstones, stockMost)
 }
 
 // here is how much of the announced stock has arrived. Once all that was sent is here the count says so, whatever became of
