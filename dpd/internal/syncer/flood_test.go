@@ -214,6 +214,39 @@ func TestOneCapturedDatagramDoesNotUnlink(t *testing.T) {
 	}
 }
 
+// Both lives stay the same and one forgets the link, as under a static list: what was seen of it has salts with a good proof.
+func TestReplaysOfALinkOfTheSameLivesHoldUpNoHandshake(t *testing.T) {
+	p := &pair{t: t, now: t0}
+	for i := range p.e {
+		p.e[i] = newEnd(t, &p.now, nodeID(uint32(i+1)), 7, 0)
+	}
+	p.e[0].view(0, p.e[1].self)
+	p.e[1].view(0, p.e[0].self)
+	var tape [][]byte
+	p.lose = func(i int, b []byte) bool {
+		if i == 0 && lane(b) == syncwire.LaneControl {
+			tape = append(tape, append([]byte(nil), b...))
+		}
+		return false
+	}
+	p.run(500)
+	p.lose = nil
+	p.e[0].view(0)
+	p.e[1].view(0)
+	p.e[0].view(0, p.e[1].self)
+	p.e[1].view(0, p.e[0].self)
+	f := &flood{300_000, spoofed, func(p *pair, r *rand.Rand, victim int) []byte {
+		d := append([]byte(nil), tape[r.IntN(len(tape))]...)
+		if victim == 0 || r.IntN(2) == 0 {
+			d = append(d[:syncwire.HeaderLen], make([]byte, 40)...)
+		}
+		return d
+	}}
+	if linked, unlinked := p.under(f, 1_000); linked < 0 || linked > withinMS || unlinked > 0 {
+		t.Errorf("linked after %d ms, then %d steps not", linked, unlinked)
+	}
+}
+
 // A zombie is told that it is over at its own address, whoever plays what it once said, and no faster than its bucket lets.
 func TestFencedGoesToTheKnownAddressAlone(t *testing.T) {
 	p := newPair(t)

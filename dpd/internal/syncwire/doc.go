@@ -18,7 +18,8 @@
 //	| u16   | u8    | u8    | u8    | u8    | u16     | u32        | u32      | u64      | u64      |
 //	+-------+-------+-------+-------+-------+---------+------------+----------+----------+----------+
 //
-// Flags are 0 and ignored. Lanes: 0 control, 1 live, 2 bulk; another lane is refused.
+// The salt is a number and a proof that a member chose it, see package syncseal. Flags are 0 and
+// ignored. Lanes: 0 control, 1 live, 2 bulk; another lane is refused.
 //
 // # TLV
 //
