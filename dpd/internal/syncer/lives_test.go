@@ -156,6 +156,9 @@ func TestWhoGetsTheOriginalTuple(t *testing.T) {
 			if x.Flags&of != c.keeps || y.Flags&of != c.takes {
 				t.Errorf("flags %x and %x, want %x and %x", x.Flags&of, y.Flags&of, c.keeps, c.takes)
 			}
+			if b.servesClient(come) != (c.come > c.has) || b.servesClient(has) == b.servesClient(come) {
+				t.Errorf("the client finds the held one: %v, the one that came: %v", b.servesClient(has), b.servesClient(come))
+			}
 			if got := x.Timeout; (got == 60) != (c.keeps&ro != 0 && c.hasFlags&ro == 0) {
 				t.Errorf("the held one's timeout is %d", got)
 			}
