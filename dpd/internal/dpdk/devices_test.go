@@ -45,12 +45,18 @@ func TestAcrossAKernelCable(t *testing.T) {
 	for _, driver := range []string{"net_af_packet", "net_af_xdp"} {
 		t.Run(driver, func(t *testing.T) {
 			a, b := veth(t)
-			args := ""
+			two := ""
 			if driver == "net_af_packet" {
-				args = ",qpairs=2"
+				two = ",qpairs=2"
 			}
-			left := open(t, PortConfig{Device: fmt.Sprintf("%s0,iface=%s%s", driver, a, args), Workers: 1, SyncQueue: true, MTU: 1400, Promiscuous: true, AllMulticast: true})
-			right := open(t, PortConfig{Device: fmt.Sprintf("%s1,iface=%s%s", driver, b, args), Workers: 1, Promiscuous: true, AllMulticast: true})
+			left := open(t, PortConfig{
+				Device:  fmt.Sprintf("%s0,iface=%s%s", driver, a, two),
+				Workers: 1, SyncQueue: true, MTU: 1400, Promiscuous: true, AllMulticast: true,
+			})
+			right := open(t, PortConfig{
+				Device:  fmt.Sprintf("%s1,iface=%s", driver, b),
+				Workers: 1, Promiscuous: true, AllMulticast: true,
+			})
 			if i := left.Info(); i.MTU != 1400 || i.MAC == right.Info().MAC || i.MAC == [6]byte{} {
 				t.Errorf("info %+v", i)
 			}

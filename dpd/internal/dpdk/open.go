@@ -63,6 +63,10 @@ func (p *Port) open(cfg *PortConfig) (err error) {
 	if nrx == 0 || ntx == 0 {
 		return fmt.Errorf("the device offers %d receive and %d transmit queues", p.lim.rxq, p.lim.txq)
 	}
+	if p.lim.spreadsByItself() && p.lim.rxq > want {
+		return fmt.Errorf("the device spreads what it receives over %d queue pairs and %d are wanted: nobody would read the "+
+			"rest; give it qpairs or queue_count of at most %d", p.lim.rxq, want, want)
+	}
 	if err := p.configure(cfg, nrx, ntx); err != nil {
 		return err
 	}

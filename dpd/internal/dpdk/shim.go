@@ -206,6 +206,12 @@ type limits struct {
 	rss      uint64
 }
 
+// spreadsByItself reports that the device hands packets to all the queue pairs that its arguments name, whether they
+// are set up or not: the kernel's fan-out and the queues of an AF_XDP socket know nothing of what DPDK configured.
+func (l *limits) spreadsByItself() bool {
+	return l.driver == "net_af_packet" || l.driver == "net_af_xdp"
+}
+
 func limitsOf(p ethdev.Port) (limits, error) {
 	var raw ethdev.DevInfo
 	if err := p.InfoGet(&raw); err != nil {
