@@ -247,6 +247,44 @@ func TestReplaysOfALinkOfTheSameLivesHoldUpNoHandshake(t *testing.T) {
 	}
 }
 
+// Who sees HELLO on the way knows a salt with a good proof before the receiver opened anything under it. What he makes of
+// it comes before the next HELLO, always, and takes no try from it.
+func TestForgedUnderATrueSaltHoldsUpNoHandshake(t *testing.T) {
+	for _, rate := range []int{1_000, 58_000, 300_000} {
+		for _, restarting := range []int{0, 1} {
+			t.Run(fmt.Sprintf("%d a second, end %d restarts", rate, restarting), func(t *testing.T) {
+				p := freshPair(t)
+				var tape [2][][]byte // by victim
+				p.lose = func(i int, b []byte) bool {
+					if lane(b) == syncwire.LaneControl && len(tape[1-i]) < 4_000 {
+						tape[1-i] = append(tape[1-i], append([]byte(nil), b...))
+					}
+					return len(tape[1-i]) <= 3 // so forged ones under a new salt come before any true one
+				}
+				f := &flood{rate, spoofed, func(p *pair, r *rand.Rand, victim int) []byte {
+					if len(tape[victim]) == 0 {
+						return nil
+					}
+					last := tape[victim][max(0, len(tape[victim])-4):]
+					d := append([]byte(nil), last[r.IntN(len(last))]...)
+					d[syncwire.HeaderLen+r.IntN(len(d)-syncwire.HeaderLen)] ^= 1 << r.IntN(8)
+					return d
+				}}
+				for life := range 6 {
+					for i := range tape {
+						tape[i] = nil
+					}
+					linked, _ := p.under(f, 2*withinMS)
+					if linked < 0 || linked > withinMS {
+						t.Fatalf("life %d: linked after %d ms", life, linked)
+					}
+					p.restart(restarting)
+				}
+			})
+		}
+	}
+}
+
 // A zombie is told that it is over at its own address, whoever plays what it once said, and no faster than its bucket lets.
 func TestFencedGoesToTheKnownAddressAlone(t *testing.T) {
 	p := newPair(t)

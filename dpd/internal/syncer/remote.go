@@ -12,6 +12,8 @@ const (
 	maxRemotes = 4 * MaxMembers
 	// openersKept is how many salts that are not believed, of those that opened something, are remembered of a node.
 	openersKept = 8
+	// openersTried is how many of those that opened nothing so far are kept, for what comes under them next.
+	openersTried = 16
 	// fencerKeep is for how long, in milliseconds, a salt for FENCED is not replaced.
 	fencerKeep = 10_000
 )
@@ -22,8 +24,9 @@ const (
 //
 // To try a salt for the first time costs the derivation of a key, some microseconds. Who sends from the node's address, but
 // has no cluster key, can make up salts at any rate. So each try takes a token, and salts with a proof (syncseal.Ring.Salt)
-// have tokens of their own: made-up ones have a good proof once in 4096 times, and can't use these up. Salts that opened a
-// datagram before are remembered, so replays of one take no token either.
+// have tokens of their own: made-up ones have a good proof once in 4096 times, and can't use these up. What comes under a salt
+// that was tried before takes no token: its key is derived. So replays don't, and neither do forged datagrams under the salt
+// of a HELLO that was seen on the way.
 type remote struct {
 	id     uint32
 	at     [2]netip.AddrPort // IPv4, IPv6
@@ -36,6 +39,8 @@ type remote struct {
 	replies tokens // FENCED
 	known   [openersKept]*syncseal.Opener
 	turn    int // the next of known to be replaced
+	tried   [openersTried]*syncseal.Opener
+	tries   int // the next of tried to be replaced
 
 	fencer  outLane // seals FENCED
 	fences  uint64  // the incarnation that its salt is for; 0: there is none yet
@@ -142,14 +147,12 @@ func (y *Sync) ends(n flow.Node) *syncseal.Ends {
 // an earlier life than the one in the view. Nothing but a limit changes unless it was opened.
 func (r *remote) open(y *Sync, former bool, h *syncwire.Header, b []byte) (*syncseal.Opener, []byte) {
 	link := syncseal.Link{Inc: h.Inc, Sender: h.Sender, Receiver: y.cfg.Self.ID, Salt: h.Salt, Lane: h.Lane}
-	var o *syncseal.Opener
-	for _, k := range r.known {
-		if k != nil && k.Link() == link {
-			o = k
-		}
-	}
+	o := underLink(r.known[:], link)
 	known := o != nil
 	if !known {
+		o = underLink(r.tried[:], link)
+	}
+	if o == nil {
 		if !y.ring.Has(h.KeyID) {
 			y.Count[SyncVerdict+SyncCounter(syncseal.UnknownKey)]++
 			return nil, nil
@@ -159,6 +162,8 @@ func (r *remote) open(y *Sync, former bool, h *syncwire.Header, b []byte) (*sync
 			return nil, nil
 		}
 		o = syncseal.NewOpener(&y.ring, link)
+		r.tried[r.tries] = o
+		r.tries = (r.tries + 1) % openersTried
 	}
 	tlvs, v := o.Open(h, b)
 	y.Count[SyncVerdict+SyncCounter(v)]++
@@ -170,6 +175,16 @@ func (r *remote) open(y *Sync, former bool, h *syncwire.Header, b []byte) (*sync
 		r.turn = (r.turn + 1) % openersKept
 	}
 	return o, tlvs
+}
+
+// underLink is the opener of a link among some; nil if there is none.
+func underLink(among []*syncseal.Opener, l syncseal.Link) *syncseal.Opener {
+	for _, o := range among {
+		if o != nil && o.Link() == l {
+			return o
+		}
+	}
+	return nil
 }
 
 func (r *remote) mayTry(y *Sync, former bool, h *syncwire.Header) bool {
