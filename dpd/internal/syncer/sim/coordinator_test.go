@@ -246,7 +246,7 @@ func (c *coordinator) bulk(n *node, life, round int) {
 	}
 	if round%40 == 0 {
 		for _, m := range w.living() {
-			if m != n {
+			if m != n && !m.paused {
 				for _, s := range m.shards {
 					s.StartBulk(m.now(), n.node())
 				}

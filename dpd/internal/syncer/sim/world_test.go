@@ -303,6 +303,7 @@ func simulate(seed uint64, opt options) *world {
 		}
 		w.run(20_000)
 	}
+	w.watchLong()
 	w.run(30_000)
 	stale := w.stale()
 	w.run(10_000)
