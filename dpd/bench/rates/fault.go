@@ -2,15 +2,19 @@ package main
 
 import "github.com/holdfast-lb/holdfast/dpd/bench/mesh"
 
-// When faults begin and what a coordinator does about them, in milliseconds of traffic.
-const (
-	faultAt   = 40_000
-	putAside  = faultAt + 60_000 // a joiner that makes no progress
-	degradeAt = faultAt + 5_000  // a member that hears nothing
-	healAt    = faultAt + 80_000
-	admitAt   = healAt + 5_000
-	fullFor   = 1_000
-)
+// timeline is when a fault begins and what a coordinator does about it, in milliseconds of traffic.
+type timeline struct {
+	begin   int64
+	aside   int64 // a joiner that makes no progress is put aside
+	degrade int64 // a member that hears nothing is marked
+	heal    int64 // it hears again
+	admit   int64 // it is marked no longer
+	full    int64 // until then a ring is full
+	length  int64
+}
+
+// long is that of make rates.
+var long = timeline{begin: 40_000, aside: 100_000, degrade: 45_000, heal: 120_000, admit: 125_000, full: 41_000, length: 180_000}
 
 type namedFault struct {
 	name   string
@@ -22,7 +26,7 @@ type namedFault struct {
 // faults are what may go wrong with one node of three, or one ring. The bounds on tombstones are
 // those of the rules: with a joiner ends may be kept until it is put aside; a member that hears
 // nothing counts until it is marked; what was lost in a ring is known by digests alone, after 60 s.
-func faults() []namedFault {
+func (t timeline) faults() []namedFault {
 	const admitted, joining, degraded = mesh.Admitted, mesh.Joining, mesh.Degraded
 	return []namedFault{
 		{"joiner-that-answers", 3, 60_000 + tombMost, func(m *mesh.Mesh, at int64) error {
@@ -30,7 +34,7 @@ func faults() []namedFault {
 			case 0: // it is no member yet
 				m.Traffic.Doors = []int{0, 1}
 				return m.View(admitted, admitted)
-			case faultAt:
+			case t.begin:
 				if err := m.View(admitted, admitted, joining); err != nil {
 					return err
 				}
@@ -39,41 +43,41 @@ func faults() []namedFault {
 						return err
 					}
 				}
-			case putAside:
+			case t.aside:
 				return m.View(admitted, admitted)
 			}
 			return nil
 		}},
 		{"joiner-that-never-answers", 2, 60_000 + tombMost, func(m *mesh.Mesh, at int64) error {
 			switch at {
-			case faultAt:
+			case t.begin:
 				return m.View(admitted, admitted, joining)
-			case putAside:
+			case t.aside:
 				return m.View(admitted, admitted)
 			}
 			return nil
 		}},
-		{"member-that-hears-nothing", 3, degradeAt - faultAt + tombMost + 3_000, func(m *mesh.Mesh, at int64) error {
+		{"member-that-hears-nothing", 3, t.degrade - t.begin + tombMost + 3_000, func(m *mesh.Mesh, at int64) error {
 			switch at {
-			case faultAt: // the router has no path to it any more
+			case t.begin: // the router has no path to it any more
 				m.Drop = func(_, to int) bool { return to == 2 }
 				m.Traffic.Doors = []int{0, 1}
-			case degradeAt:
+			case t.degrade:
 				return m.View(admitted, admitted, degraded)
-			case healAt:
+			case t.heal:
 				m.Drop = nil
-			case admitAt:
+			case t.admit:
 				m.Traffic.Doors = []int{0, 1, 2}
 				return m.View(admitted, admitted, admitted)
 			}
 			return nil
 		}},
 		{"full-ring-to-the-sync-thread", 2, 60_000 + tombMost, func(m *mesh.Mesh, at int64) error {
-			m.Nodes[0].RefuseOutbox = at >= faultAt && at < faultAt+fullFor
+			m.Nodes[0].RefuseOutbox = at >= t.begin && at < t.full
 			return nil
 		}},
 		{"full-ring-to-a-worker", 2, 60_000 + tombMost, func(m *mesh.Mesh, at int64) error {
-			m.Nodes[0].RefuseInbox = at >= faultAt && at < faultAt+fullFor
+			m.Nodes[0].RefuseInbox = at >= t.begin && at < t.full
 			return nil
 		}},
 	}

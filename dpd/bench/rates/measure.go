@@ -19,7 +19,8 @@ const (
 
 // measure runs a scenario.
 func measure(s scenario, verbose bool) (_ *result, err error) {
-	// A table holds what lives, and some aged ones; the ended cache what was closed in the last twelve seconds.
+	// A table holds what lives, and some aged ones; the ended cache what was closed in the last
+	// twelve seconds.
 	m, err := mesh.New(mesh.Config{
 		Nodes: s.nodes, Workers: s.workers, Room: s.rate*10 + 4096, Ended: s.rate*14 + 4096,
 		Rounds: max(2, s.rate/12_500), Seed: 1,

@@ -60,8 +60,8 @@ type result struct {
 	tally          mesh.Tally
 	marked, end    state
 	samples        int
-	// Milliseconds that ended sessions wait for their collection, at most: by what shards say of the oldest ones, and
-	// by how many there are.
+	// Milliseconds that ended sessions wait for their collection, at most: by what shards say of
+	// the oldest ones, and by how many there are.
 	oldestClosed, oldestAged, held int64
 
 	most      int // of them on one node

@@ -45,10 +45,15 @@ func scenarios() (list []scenario) {
 			sound(fmt.Sprintf("%dx100k", nodes), nodes, 1, 100_000, 30_000))
 	}
 	list = append(list, sound("2x10k-two-workers", 2, 2, 10_000, 180_000))
-	for _, f := range faults() {
+	return append(list, long.scenarios(10_000)...)
+}
+
+// scenarios are the runs in which something goes wrong.
+func (t timeline) scenarios(rate int) (list []scenario) {
+	for _, f := range t.faults() {
 		list = append(list, scenario{
-			name: f.name, nodes: f.nodes, workers: 1, rate: 10_000, length: 180_000, mark: faultAt - 2_000,
-			healthy: []int{0, 1}, oldest: f.oldest, fault: f.fault,
+			name: f.name, nodes: f.nodes, workers: 1, rate: rate, length: t.length, mark: t.begin - 1_000, healthy: []int{0, 1},
+			oldest: f.oldest, fault: f.fault,
 		})
 	}
 	return list
