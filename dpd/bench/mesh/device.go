@@ -71,9 +71,6 @@ func (d *device) Tx(_ int, b *port.Batch) int {
 	return n
 }
 
-// waiting is the number of packets in queue q.
-func (d *device) waiting(q int) int { return int(d.rx[q].tail - d.rx[q].head) }
-
 // Stats reads the counters.
 func (d *device) Stats() port.Stats { return d.stats }
 

@@ -99,8 +99,10 @@ func (m *Mesh) Close() (err error) {
 	return err
 }
 
-// Now is the time since the start in milliseconds; Wall the same as nodes see it.
-func (m *Mesh) Now() int64  { return m.now }
+// Now is the time since the start in milliseconds.
+func (m *Mesh) Now() int64 { return m.now }
+
+// Wall is the same as nodes see it.
 func (m *Mesh) Wall() int64 { return firstWall + m.now }
 
 func (m *Mesh) clock() (uint32, int64) { return m.tick, firstWall + m.now }

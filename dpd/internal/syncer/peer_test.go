@@ -134,9 +134,10 @@ func TestAnswersToAGAP(t *testing.T) {
 		p.e[0].Datagram(p.now, sip(2), d)
 		again, desync := 0, 0
 		for _, d := range p.e[0].got {
-			if d.Kind == syncer.DeliverResend {
+			switch d.Kind {
+			case syncer.DeliverResend:
 				again++
-			} else if d.Kind == syncer.DeliverDesync {
+			case syncer.DeliverDesync:
 				desync++
 			}
 		}

@@ -30,9 +30,10 @@ func (t *term) publish(events []membership.Event) {
 			t.c.metrics.aside.Inc()
 		}
 		if e.Kind == membership.NodeRemoved {
-			if e.Cause == membership.CauseLeft {
+			switch e.Cause {
+			case membership.CauseLeft:
 				kind = eventv1.NodeEventKind_NODE_EVENT_KIND_LEFT
-			} else if e.Cause == membership.CauseDead {
+			case membership.CauseDead:
 				t.c.metrics.removals.Inc()
 			}
 		}

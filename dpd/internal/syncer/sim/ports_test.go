@@ -44,7 +44,7 @@ func (s *shard) setBlock() {
 // evicted is told by a full table of an embryonic session that makes room.
 func (s *shard) evicted(_ flow.Handle, x *flow.Session) {
 	s.n.w.total.evicted++
-	s.Shard.Evicted(x)
+	s.Evicted(x)
 	s.ports.Release(x.Reply)
 }
 

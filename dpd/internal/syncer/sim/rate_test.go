@@ -52,21 +52,19 @@ type rateNode struct {
 	w      *rates
 	self   flow.Node
 	shards []*rateShard
-	epoch  uint64
 }
 
 // rateShard is a worker's, with rings of dpd's length.
 type rateShard struct {
 	*syncer.Shard
-	n           *rateNode
-	i           int
-	table       *conntrack.Table
-	inbox       []syncer.Delivery
-	jamIn       int // so many deliveries more find the inbox full
-	jamOut      int // so many actions more find the outbox full
-	dropped     int // messages
-	budget      int
-	listed, bad uint64
+	n       *rateNode
+	i       int
+	table   *conntrack.Table
+	inbox   []syncer.Delivery
+	jamIn   int // so many deliveries more find the inbox full
+	jamOut  int // so many actions more find the outbox full
+	dropped int // messages
+	budget  int
 }
 
 const rateRing = 8192
