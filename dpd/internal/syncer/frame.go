@@ -47,6 +47,9 @@ func (p *peer) authentic(h *syncwire.Header, tlvs []byte, length int) {
 	if f.Has(syncwire.KindBulkBegin) {
 		p.stock.begun(&f.BulkBegin)
 	}
+	if len(f.Messages) > 0 {
+		p.in[h.Lane].told = max(p.in[h.Lane].told, h.Counter)
+	}
 	y.d = Delivery{Kind: DeliverMessage, From: p.node}
 	for i := range f.Messages {
 		m := &f.Messages[i]

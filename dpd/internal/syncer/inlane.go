@@ -28,6 +28,8 @@ type inLane struct {
 	lost  bool   // some were given up since this was last cleared
 	// filled is when the peer last said that some need not be waited for: what they spoke of comes soon.
 	filled int64
+	// told is the last counter, of those that came, of a datagram with messages.
+	told uint64
 }
 
 // contiguous is the counter up to which all came, were answered, or were given up.
@@ -38,9 +40,10 @@ func (l *inLane) contiguous() uint64 {
 	return l.high
 }
 
-// follows says whether the datagram of counter c has all before it here, applied, and none behind it.
+// follows says whether all before the datagram of counter c is here, applied, and no message behind it. Digests behind it do no
+// harm: a round of them is several datagrams, which overtake each other.
 func (l *inLane) follows(now int64, c uint64) bool {
-	return c == l.high+1 && len(l.holes) == 0 && now-l.filled >= gapFill
+	return l.contiguous() >= c-1 && l.told < c && now-l.filled >= gapFill
 }
 
 // open says whether some counters were asked for and what they spoke of may not be here yet. Datagrams that merely overtook

@@ -78,6 +78,8 @@ func TestADigestKeepsItsPlaceInTheStream(t *testing.T) {
 		"not if what was said before comes later":       {"m|d", 2, []int{1, 0}, "um"},
 		"not while anything before is missing":          {"m|m|d", 3, []int{0, 2}, "mu"},
 		"again once all is here":                        {"m|d|d", 3, []int{1, 0, 2}, "umd"},
+		"behind digests that overtook it":               {"m|d|d|d", 4, []int{0, 3, 2, 1}, "muud"},
+		"not behind a digest with messages before it":   {"d|d|md", 3, []int{2, 0, 1}, "muuu"},
 		"not because of what is missing in other lanes": {"m|d", 2, []int{0, 1}, "md"},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -172,8 +172,8 @@
 //
 // DIGEST travels in the live lane. It holds what the sender held when it had said all messages of that worker that stand before,
 // in the lane or in the datagram (messages are applied before digests), and none that stands behind; so a sender puts no message
-// into a datagram behind a digest. A receiver that has all datagrams before it, and none behind, compares the same state, whatever
-// changes a second there are. An equal sum proves that a leaf is equal, however it came; an unequal one proves something only
+// into a datagram behind a digest. A receiver that has all datagrams before it, and behind it none with messages, compares the
+// same state, whatever changes a second there are. An equal sum proves that a leaf is equal, however it came; an unequal one proves something only
 // if its datagram came in that order, and if the receiver did not change what it compares by another word than the sender's in
 // the last 200 ms. Who can't tell says so, and after some such rounds takes the leaf for unequal. Sums of of = 0 are compared
 // with what the receiver holds of the sender's, and each is answered by DIGEST_REPLY in the control lane. Those of orphans are
