@@ -70,7 +70,9 @@ func (s *Shard) Miss(now int64, k *flow.Key, b flow.Bucket) MissVerdict {
 	var nodes uint64
 	n := uint8(0)
 	for i, m := range s.members {
-		if !m.suspected {
+		// A joining member holds nothing that others lack, and nothing new comes to a degraded one: a datagram, which
+		// may be scheduled, does not wait for its answer.
+		if !m.suspected && !m.joining && !(udp && m.degraded) {
 			nodes |= 1 << i
 			n++
 		}
@@ -134,13 +136,17 @@ func (s *Shard) RouteChanged(now int64) {
 }
 
 // unsettledNow says whether a session that is not here may well be elsewhere: some leaf is known to differ, or something was lost
-// on the way here. That a digest could not tell is no reason, nor is what a member lacks of this node's.
+// on the way here. That a digest could not tell is no reason, nor is what a member lacks of this node's. Nor is a member that
+// joins or is degraded: a view with news of it lets misses ask for 10 s, and no new flows come to it.
 func (s *Shard) unsettledNow() bool {
 	if s.now < s.unquiet {
 		return true
 	}
 	for _, m := range s.members {
-		if m.bulking || m.gap || m.joining && s.now-m.since < joinHold {
+		if m.joining || m.degraded {
+			continue
+		}
+		if m.bulking || m.gap {
 			return true
 		}
 		r := &m.repair

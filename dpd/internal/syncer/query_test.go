@@ -214,25 +214,35 @@ func TestAnswers(t *testing.T) {
 	}
 }
 
-// A node that joins and never gets ready must not make every datagram wait for ever.
-func TestAJoinerMakesDatagramsWaitForAMinuteAtMost(t *testing.T) {
-	v := view(2, 1, 2, 3, 4)
-	v.Members[3].Admitted = false
-	for ms, want := range map[int64]syncer.MissVerdict{30_000: syncer.MissWait, 61_000: syncer.MissSchedule} {
-		b := newBench(t, 0)
-		b.SetView(b.now, v)
-		for end := b.now + ms; b.now < end; {
-			b.now += 250
-			b.Tick(b.now, 100)
-			b.Done()
-		}
-		b.calmView()
-		b.agree(4)
-		k := session(9, 2, 5, 0, 0, 0, 0).Orig
-		k.Meta = k.Meta&^0xff00 | flow.ProtoUDP<<8
-		if got := b.Miss(b.now, &k, 5); got != want {
-			t.Errorf("after %d ms: %v, want %v", ms, got, want)
-		}
+// A datagram waits for no answer of a node that joins, which holds nothing that others lack, nor of one that hears nothing.
+func TestADatagramAsksWhoMayKnowMore(t *testing.T) {
+	for name, c := range map[string]struct {
+		change func(m *syncer.Member)
+		tcp    int // questions to the fourth node about a TCP segment
+	}{
+		"joining":  {func(m *syncer.Member) { m.Admitted = false }, 0},
+		"degraded": {func(m *syncer.Member) { m.Degraded = true }, 1},
+	} {
+		t.Run(name, func(t *testing.T) {
+			b := newBench(t, 0)
+			v := view(2, 1, 2, 3, 4)
+			c.change(&v.Members[3])
+			b.SetView(b.now, v) // so misses ask, for a while
+			udp := session(9, 2, 5, 0, 0, 0, 0).Orig
+			udp.Meta = udp.Meta&^0xff00 | flow.ProtoUDP<<8
+			b.sends()
+			if got := b.Miss(b.now, &udp, 5); got != syncer.MissWait {
+				t.Fatalf("verdict %d", got)
+			}
+			if n := b.asks(); n[2] != 1 || n[3] != 1 || n[4] != 0 {
+				t.Errorf("asked of a datagram: %v", n)
+			}
+			tcp := session(8, 2, 5, 0, 0, 0, 0).Orig
+			b.Miss(b.now, &tcp, 5)
+			if n := b.asks(); n[2] != 1 || n[3] != 1 || n[4] != c.tcp {
+				t.Errorf("asked of a segment: %v", n)
+			}
+		})
 	}
 }
 
@@ -403,12 +413,20 @@ func TestADatagramAsksFirstWhileWhatIsMissingMayComeYet(t *testing.T) {
 			b.StartBulk(b.now, nodeID(2))
 			quiet(b)
 		}, syncer.MissSchedule},
-		{"a member is joining", func(b *bench) {
-			v := view(2, 1, 2, 3)
-			v.Members[2].Admitted = false
+		{"a member is joining, and what it has is not known", func(b *bench) {
+			v := view(2, 1, 2, 3, 4)
+			v.Members[3].Admitted = false
 			b.SetView(b.now, v)
 			quiet(b)
-		}, syncer.MissWait},
+		}, syncer.MissSchedule},
+		{"of a degraded member something is missing", func(b *bench) {
+			v := view(2, 1, 2, 3)
+			v.Members[2].Degraded = true
+			b.SetView(b.now, v)
+			quiet(b)
+			b.GapOpen(nodeID(3), true)
+		}, syncer.MissSchedule},
+		{"of a member something is missing", func(b *bench) { quiet(b); b.GapOpen(nodeID(3), true) }, syncer.MissWait},
 		{"a member is leaving", func(b *bench) {
 			v := view(2, 1, 2, 3)
 			v.Members[2].Admitted, v.Members[2].Draining = false, true
