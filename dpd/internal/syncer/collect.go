@@ -105,6 +105,9 @@ func (s *Shard) forgetKept(keep bool) {
 		if e == nil || keep && int64(uint32(s.now)-e.At) < keptMax {
 			return
 		}
+		if keep {
+			t.forgot = s.now + s.ahead
+		}
 		t.cache.Drop(&t.kept)
 	}
 }

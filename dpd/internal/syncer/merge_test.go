@@ -106,6 +106,53 @@ func TestAForgottenOwnRecordIsClaimedAgain(t *testing.T) {
 	}
 }
 
+// A member that was cut off for longer than ends are remembered shows what this node ended meanwhile. It is told that
+// this is over: taken up again, a table full of it would refuse everybody.
+func TestAnOwnRecordWhoseEndWasForgottenIsOver(t *testing.T) {
+	b := newBench(t, 0)
+	aged := session(9, 1, 9, flow.Birth(b.now)<<16, 1, 1, 2)
+	h, _ := b.store.Insert(&aged)
+	b.Recount()
+	b.Expired(b.now, h)
+	b.after(1_000, aged)
+	if !b.GiveUpTombstone(false) {
+		t.Fatal("nothing is given up")
+	}
+	b.sends()
+	before, later := flow.Birth(b.now-10)<<16, flow.Birth(b.now+10)<<16
+	for name, c := range map[string]struct {
+		kind  syncwire.Kind
+		birth flow.Birth
+		owner uint32
+		flags uint16
+		over  bool
+	}{
+		"listed":                       {syncwire.KindDigestList, before, 1, 0, true},
+		"sent":                         {syncwire.KindSession, before, 1, 0, true},
+		"born later":                   {syncwire.KindDigestList, later, 1, 0, false},
+		"another's":                    {syncwire.KindDigestList, before, 2, 0, false},
+		"handed over, which asks back": {syncwire.KindSession, before, 1, syncwire.FlagAck, false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := session(1, 2, 5, c.birth, c.owner, 3, 4)
+			r := record(s)
+			r.Flags |= c.flags
+			over := b.Count[syncer.Outlived]
+			b.Receive(b.now, nodeID(2), &syncwire.Message{Kind: c.kind, Rec: r})
+			if got := b.Count[syncer.Outlived] > over; got != c.over || (b.held(s).Birth == 0) != c.over {
+				t.Errorf("over %v, holds %+v", got, b.held(s))
+			}
+			if m := b.sends(); c.over && (len(m) != 1 || m[0].To != 2 || m[0].Msg.Rec.Flags&uint16(flow.HardTomb) == 0) {
+				t.Errorf("answered by %+v", m)
+			}
+			if h, _, ok := b.store.Find(&s.Reply); ok {
+				b.store.Remove(h)
+				b.Recount()
+			}
+		})
+	}
+}
+
 // Orphans go to the winner of their rendezvous, and aged ones go the way that living ones do. Closed ones are over.
 func TestAgedOrphansAreAdoptedLikeLivingOnes(t *testing.T) {
 	adopted := func(f flow.Flags) (who string, kinds map[syncwire.Kind]int) {

@@ -3,6 +3,7 @@ package syncer
 import (
 	"github.com/holdfast-lb/holdfast/dpd/internal/ended"
 	"github.com/holdfast-lb/holdfast/dpd/internal/flow"
+	"github.com/holdfast-lb/holdfast/dpd/internal/syncwire"
 )
 
 const (
@@ -50,6 +51,8 @@ type tombstones struct {
 	stable [2]int64
 	marks  [2]ring[mark]
 	told   int64
+	// forgot is the last moment, on the clock of births, when an end was forgotten that some member may not know.
+	forgot int64
 	spent  flow.Session // scratch
 }
 
@@ -104,6 +107,7 @@ func (s *Shard) end(h flow.Handle, x *flow.Session, had bool) {
 func (s *Shard) forgetOldestEnd() {
 	t := &s.tombs
 	s.Count[EndedGivenUp]++
+	t.forgot = s.now + s.ahead
 	if t.kept.Len() > 0 {
 		t.cache.Drop(&t.kept)
 		return
@@ -119,6 +123,16 @@ func (s *Shard) forgetOldestEnd() {
 		e := t.cache.Drop(&oldest.closed)
 		s.ports.Free(e.Port, e.Local)
 	}
+}
+
+// outlived says whether x, which a peer holds and this node does not, is one of this node's own that ended and whose end was
+// forgotten: this node holds all of its own that live. A new owner is asked for an ACK, and what it is given is as old.
+func (s *Shard) outlived(x *flow.Session, msg *syncwire.Message) bool {
+	if x.Owner != s.self || msg.Rec.Flags&syncwire.FlagAck != 0 || int64(x.Birth>>16) > s.tombs.forgot {
+		return false
+	}
+	_, _, held := s.store.Find(&x.Reply)
+	return !held
 }
 
 // enqueueTombstone queues the aged session x at h for its collection.
@@ -153,6 +167,7 @@ func (s *Shard) GiveUpTombstone(six bool) bool {
 		}
 		if v := oldest.pop(); s.loadTombstone(&v, &t.spent) {
 			s.Count[AgedGivenUp]++
+			t.forgot = s.now + s.ahead
 			s.remember(v.h, &t.spent)
 			s.forget(v.h, &t.spent)
 			return true
