@@ -58,6 +58,9 @@ func (s *Shard) word(q *endQueue, kind int) int64 {
 
 func (s *Shard) collectClosed(q *endQueue, keep bool) {
 	c, word := s.tombs.cache, s.word(q, isClosed)
+	if m := s.member(q.owner); m != nil && m.degraded {
+		word = s.now // it may never know what members have; its ends are kept for who asks, see keepsEnds
+	}
 	for range tombBurst {
 		e := c.Head(&q.closed)
 		if e == nil {

@@ -178,6 +178,19 @@ func TestTombstonesAreCollected(t *testing.T) {
 			}
 		}
 	})
+	t.Run("of what a degraded member closed, whose word may never come; it is remembered for who asks", func(t *testing.T) {
+		b := newDegradedBench(t)
+		s := session(1, 2, 5, 100<<16, 3, 1, 2)
+		s.Flags = flow.HardTomb
+		b.hear(3, syncwire.KindClose, s)
+		if closed, _ := b.Tombs(); closed != 1 {
+			t.Fatalf("%d wait", closed)
+		}
+		b.after(12_000, s)
+		if closed, _ := b.Tombs(); closed != 0 || !b.HasEnded(s) {
+			t.Errorf("%d wait, known %v", closed, b.HasEnded(s))
+		}
+	})
 	t.Run("of what was closed at once with its port", func(t *testing.T) {
 		b, s, seq := closed(t, 1)
 		b.Confirmed(nodeID(2), seq)
