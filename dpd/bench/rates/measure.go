@@ -79,7 +79,7 @@ func measure(s scenario, verbose bool) (_ *result, err error) {
 
 // state is what must not grow. Bytes.
 type state struct {
-	heap    uint64 // live
+	heap    uint64 // live, without the ended caches of all nodes, which have a limit
 	records int    // of all healthy nodes
 	closed  int    // sessions that are not collected yet
 	aged    int
@@ -92,6 +92,9 @@ func stateOf(s scenario, m *mesh.Mesh) (x state) {
 	runtime.GC() // what the first one only found to be unused is gone now
 	runtime.ReadMemStats(&stats)
 	x.heap = stats.HeapAlloc
+	for _, n := range m.Nodes {
+		x.heap -= uint64(n.EndedBytes())
+	}
 	for _, i := range s.healthy {
 		x.records += m.Nodes[i].Records()
 		closed, aged := m.Nodes[i].Tombs()

@@ -64,9 +64,9 @@ type result struct {
 	// the oldest ones, and by how many there are.
 	oldestClosed, oldestAged, held int64
 
-	most      int // of them on one node
-	closed    int // closed ones on all healthy nodes
-	repairing int // samples in which a healthy node repaired towards another
+	most      int   // of them on one node
+	peak      []int // closed ones on each healthy node, at most
+	repairing int   // samples in which a healthy node repaired towards another
 	ends      []uint64
 	// After the drain:
 	left, differ   int
@@ -90,16 +90,17 @@ func ended(m *mesh.Mesh) (sum uint64) {
 func (r *result) take(s scenario, m *mesh.Mesh) {
 	r.samples++
 	r.ends = append(r.ends, ended(m))
-	all := 0
+	for len(r.peak) < len(m.Nodes) {
+		r.peak = append(r.peak, 0)
+	}
 	for _, i := range s.healthy {
 		closed, aged := m.Nodes[i].Tombs()
 		r.most = max(r.most, closed+aged)
-		all += closed
+		r.peak[i] = max(r.peak[i], closed)
 		c, a := m.Nodes[i].OldestTomb()
 		r.oldestClosed, r.oldestAged = max(r.oldestClosed, c), max(r.oldestAged, a)
 		r.held = max(r.held, r.age(uint64(closed+aged)))
 	}
-	r.closed = max(r.closed, all)
 	r.repairing += map[bool]int{true: 1}[repairs(s, m)]
 }
 
@@ -178,5 +179,13 @@ func (r *result) String() string {
 
 func seconds(ms int64) float64 { return float64(ms) / 1000 }
 
+// closed is how many closed ones there were: the peaks of all healthy nodes.
+func (r *result) closed() (sum int) {
+	for _, n := range r.peak {
+		sum += n
+	}
+	return sum
+}
+
 // bytesOfEnded is the memory of one closed session when there were most.
-func (r *result) bytesOfEnded() float64 { return float64(r.end.ended) / float64(max(r.closed, 1)) }
+func (r *result) bytesOfEnded() float64 { return float64(r.end.ended) / float64(max(r.closed(), 1)) }

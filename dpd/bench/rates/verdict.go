@@ -29,8 +29,9 @@ func verdict(s scenario, r *result) (list []criterion) {
 	if !s.sound {
 		return list
 	}
-	say("a closed session takes 32 bytes", r.end.ended <= 32*r.closed+endedSlack*s.workers*len(s.healthy),
-		"%.1f bytes, %d of them", r.bytesOfEnded(), r.closed)
+	unseen := s.rate * sample / 1000 // between two samples
+	say("a closed session takes 32 bytes", r.end.ended <= 32*(r.closed()+unseen*len(s.healthy))+endedSlack*s.workers*len(s.healthy),
+		"%.1f bytes, %d of them", r.bytesOfEnded(), r.closed())
 	say("none is forgotten early", c.early == 0, "%d", c.early)
 	say("no life is broken", t.Broken == 0 && t.Again == 0, "%d broken, %d packets sent again", t.Broken, t.Again)
 	say("no repair begins", r.repairing == 0, "in %d of %d samples", r.repairing, r.samples)
