@@ -61,16 +61,19 @@ func (c *Coordinator) Join(ctx context.Context, r *syncv1.JoinRequest) (*syncv1.
 		return nil, refusalAt(c.clock(), err)
 	}
 	// The view has its number only now that it is stored.
-	err = c.do(ctx, func(t *term, _ int64) error {
+	err = c.do(ctx, func(t *term, now int64) error {
 		n := t.stored.Node(out.GetLife().GetId())
-		if n == nil || n.Inc != out.GetLife().GetIncarnation() || !n.Member() {
+		switch {
+		case n == nil || n.Inc != out.GetLife().GetIncarnation():
 			return membership.ErrStaleInc
+		case !n.Member(): // put aside while that was stored
+			return &membership.BackOffError{Name: n.Name, Until: max(n.JoinAfter, now+1), Lives: n.Setbacks}
 		}
 		out.Membership, out.Keys = membershipFor(&t.stored, n), keysProto(&t.stored.Keys)
 		return nil
 	})
 	if err != nil {
-		return nil, refusal(err)
+		return nil, refusalAt(c.clock(), err)
 	}
 	return out, nil
 }
