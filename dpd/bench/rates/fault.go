@@ -17,19 +17,22 @@ type timeline struct {
 var long = timeline{begin: 40_000, aside: 100_000, degrade: 45_000, heal: 120_000, admit: 125_000, full: 41_000, length: 180_000}
 
 type namedFault struct {
-	name   string
-	nodes  int
-	oldest int64
-	fault  fault
+	name         string
+	nodes        int
+	closed, aged int64 // see scenario
+	mark         int64 // 0: before the fault
+	fault        fault
 }
 
 // faults are what may go wrong with one node of three, or one ring. The bounds on tombstones are
-// those of the rules: with a joiner ends may be kept until it is put aside; a member that hears
-// nothing counts until it is marked; what was lost in a ring is known by digests alone, after 60 s.
+// those of the rules: what was closed waits for no joiner and for no member that is marked; what
+// aged, and may be revived, waits 60 s for a joiner and 120 s for a member; what was lost in a ring is
+// known by digests alone, after 60 s. A joiner that takes its bulk has memory of its own, so there
+// the state to compare with is that after it.
 func (t timeline) faults() []namedFault {
 	const admitted, joining, degraded = mesh.Admitted, mesh.Joining, mesh.Degraded
 	return []namedFault{
-		{"joiner-that-answers", 3, 60_000 + tombMost, func(m *mesh.Mesh, at int64) error {
+		{"joiner-that-answers", 3, tombMost, 60_000 + tombMost, t.begin + (t.aside-t.begin)/2, func(m *mesh.Mesh, at int64) error {
 			switch at {
 			case 0: // it is no member yet
 				m.Traffic.Doors = []int{0, 1}
@@ -48,7 +51,7 @@ func (t timeline) faults() []namedFault {
 			}
 			return nil
 		}},
-		{"joiner-that-never-answers", 2, 60_000 + tombMost, func(m *mesh.Mesh, at int64) error {
+		{"joiner-that-never-answers", 2, tombMost, 60_000 + tombMost, 0, func(m *mesh.Mesh, at int64) error {
 			switch at {
 			case t.begin:
 				return m.View(admitted, admitted, joining)
@@ -57,7 +60,7 @@ func (t timeline) faults() []namedFault {
 			}
 			return nil
 		}},
-		{"member-that-hears-nothing", 3, t.degrade - t.begin + tombMost + 3_000, func(m *mesh.Mesh, at int64) error {
+		{"member-that-hears-nothing", 3, t.degrade - t.begin + tombMost + 3_000, 120_000, 0, func(m *mesh.Mesh, at int64) error {
 			switch at {
 			case t.begin: // the router has no path to it any more
 				m.Drop = func(_, to int) bool { return to == 2 }
@@ -72,11 +75,11 @@ func (t timeline) faults() []namedFault {
 			}
 			return nil
 		}},
-		{"full-ring-to-the-sync-thread", 2, 60_000 + tombMost, func(m *mesh.Mesh, at int64) error {
+		{"full-ring-to-the-sync-thread", 2, 60_000 + tombMost, 60_000 + tombMost, 0, func(m *mesh.Mesh, at int64) error {
 			m.Nodes[0].RefuseOutbox = at >= t.begin && at < t.full
 			return nil
 		}},
-		{"full-ring-to-a-worker", 2, 60_000 + tombMost, func(m *mesh.Mesh, at int64) error {
+		{"full-ring-to-a-worker", 2, 60_000 + tombMost, 60_000 + tombMost, 0, func(m *mesh.Mesh, at int64) error {
 			m.Nodes[0].RefuseInbox = at >= t.begin && at < t.full
 			return nil
 		}},

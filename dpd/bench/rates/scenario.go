@@ -20,9 +20,9 @@ type scenario struct {
 	// sound: nothing is wrong, so every criterion counts. Else those that the fault leaves to the
 	// healthy ones.
 	sound bool
-	// oldest is how old, in milliseconds, a tombstone may get on a healthy node.
-	oldest int64
-	fault  fault
+	// closed and aged are how old, in milliseconds, tombstones may get on a healthy node.
+	closed, aged int64
+	fault        fault
 }
 
 // fault is something that goes wrong: begin is called before each millisecond of traffic, at from
@@ -51,10 +51,14 @@ func scenarios() (list []scenario) {
 // scenarios are the runs in which something goes wrong.
 func (t timeline) scenarios(rate int) (list []scenario) {
 	for _, f := range t.faults() {
-		list = append(list, scenario{
-			name: f.name, nodes: f.nodes, workers: 1, rate: rate, length: t.length, mark: t.begin - 1_000, healthy: []int{0, 1},
-			oldest: f.oldest, fault: f.fault,
-		})
+		s := scenario{
+			name: f.name, nodes: f.nodes, workers: 1, rate: rate, length: t.length, mark: f.mark, healthy: []int{0, 1},
+			closed: f.closed, aged: f.aged, fault: f.fault,
+		}
+		if s.mark == 0 {
+			s.mark = t.begin - 1_000
+		}
+		list = append(list, s)
 	}
 	return list
 }
@@ -62,7 +66,7 @@ func (t timeline) scenarios(rate int) (list []scenario) {
 func sound(name string, nodes, workers, rate int, length int64) scenario {
 	s := scenario{
 		name: name, nodes: nodes, workers: workers, rate: rate, length: length, mark: max(length/3, steady), sound: true,
-		oldest: tombMost,
+		closed: tombMost, aged: tombMost,
 	}
 	for i := range nodes {
 		s.healthy = append(s.healthy, i)

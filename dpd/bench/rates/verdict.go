@@ -22,7 +22,8 @@ func verdict(s scenario, r *result) (list []criterion) {
 	a, b := &r.marked, &r.end
 	say("memory is flat", flat(a.heap, b.heap, heapSlack) && flat(uint64(a.records), uint64(b.records), recordSlack),
 		"live heap %d then %d bytes, records %d then %d", a.heap, b.heap, a.records, b.records)
-	say(fmt.Sprintf("no ended session is kept for more than %d s", s.oldest/1000), max(r.oldestClosed, r.oldestAged, r.held) <= s.oldest,
+	say(fmt.Sprintf("no closed session is kept for more than %d s, and no aged one for more than %d s", s.closed/1000, s.aged/1000),
+		r.oldestClosed <= s.closed && max(r.oldestAged, r.held) <= s.aged,
 		"closed %.1f s, aged %.1f s, by their number %.1f s", seconds(r.oldestClosed), seconds(r.oldestAged), seconds(r.held))
 	say("in the end all is quiet", r.left == 0 && r.differ == 0 && !r.stillRepairing,
 		"%d ended sessions left, %d sessions differ, repairing %v", r.left, r.differ, r.stillRepairing)

@@ -20,6 +20,8 @@ func TestVerdictSeesEachFault(t *testing.T) {
 		"memory":  func(r *result) { r.end.records = 20_000 },
 		"flat":    func(r *result) { r.end.heap += 16 << 20 },
 		"kept":    func(r *result) { r.oldestAged = 12_001 },
+		"closed":  func(r *result) { r.oldestClosed = 12_001 },
+		"aged":    func(r *result) { r.held = 12_001 },
 		"end":     func(r *result) { r.left = 1 },
 		"quiet":   func(r *result) { r.differ = 1 },
 		"broken":  func(r *result) { r.tally.Again = 1 },
