@@ -42,13 +42,14 @@ func (n *Node) listen() (*apiServer, error) {
 		sc.Policy = pki.Policy{"/" + dpdv1.DataplaneService_ServiceDesc.ServiceName + "/": {pki.RoleService, pki.RoleOperator}}
 	}
 	var err error
-	if s.grpc, err = kit.Listen(sc); err != nil {
+	if err = whileInUse(func() error { s.grpc, err = kit.Listen(sc); return err }); err != nil {
 		return nil, err
 	}
 	control.New(n, n.Changed).Register(s.grpc)
 	s.reg.MustRegister(&collector{n})
 	if n.cfg.Metrics.Listen.IsValid() {
-		if s.http, err = net.Listen("tcp", n.cfg.Metrics.Listen.String()); err != nil {
+		listen := func() error { s.http, err = net.Listen("tcp", n.cfg.Metrics.Listen.String()); return err }
+		if err = whileInUse(listen); err != nil {
 			s.grpc.Close()
 			return nil, fmt.Errorf("metrics.listen: %w", err)
 		}
