@@ -256,7 +256,7 @@ func (n *Node) useView(ctx context.Context, m control.Membership) error {
 	if n.life != life {
 		// What was seen, asked and told under the former life says nothing about this one.
 		n.seen = observation{late: n.seen.late}
-		n.repairing, n.drain = nil, time.Time{}
+		n.repairing, n.equalAt, n.drain = nil, nil, time.Time{}
 		n.proving.start(false)
 		n.tellPeers()
 	}

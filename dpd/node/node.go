@@ -96,6 +96,7 @@ type Node struct {
 	nextUse   time.Time          // not before, see blockUse
 	drain     time.Time          // when the quiet time ends; zero: no drain
 	repairing map[flow.Node]bool // peers whose digests are not equal
+	equalAt   map[flow.Node]time.Time
 	changed   chan struct{}
 	rejoin    chan flow.Node
 }

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"slices"
+	"time"
 
 	"github.com/holdfast-lb/holdfast/dpd/internal/control"
 	"github.com/holdfast-lb/holdfast/dpd/internal/flow"
@@ -27,7 +28,8 @@ func (o *observation) add(p *syncer.PeerStatus) {
 	o.peers = append(o.peers, control.Peer{
 		Life: p.Node, Established: p.Linked, Suspected: p.Suspected, Desync: p.Desync, MTU: uint32(p.MTU),
 		ProbeAgeMS: uint32(max(p.ProbeAge, 0)), RTTMicros: rttMicros(p), ClockOffsetMS: int32(p.Offset),
-		Sent: p.Sent, Received: p.Received, Gaps: p.Gaps,
+		Sent: p.Sent, Received: p.Received, Gaps: p.Gaps, UnheardMS: uint32(max(p.Unheard, 0)),
+		LagMS: uint32(max(p.Lag, 0)), Refused: p.Refused, RecordsSent: p.RecordsSent, RecordsReceived: p.RecordsGot,
 	})
 	if p.BulkBegun {
 		o.bulk = append(o.bulk, control.Bulk{From: p.Node, Begun: true, Ended: p.BulkEnded, Expected: p.BulkExpected, Received: p.BulkReceived})
@@ -90,4 +92,18 @@ func (n *Node) count(ctx context.Context) {
 	}
 	slices.SortFunc(n.seen.backends, func(a, b control.Backend) int { return cmp.Compare(a.Server, b.Server) })
 	n.repairing = repairing
+	now, equal := time.Now(), make(map[flow.Node]time.Time, len(n.seen.peers))
+	for _, p := range n.seen.peers {
+		if n.digestEqual(&p) {
+			equal[p.Life] = now
+		} else if at, ok := n.equalAt[p.Life]; ok {
+			equal[p.Life] = at
+		}
+	}
+	n.equalAt = equal
+}
+
+// digestEqual says whether the digests that were exchanged with a peer last were equal, as far as is known. Called under mu.
+func (n *Node) digestEqual(p *control.Peer) bool {
+	return p.Established && !n.repairing[p.Life] && !p.Desync
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"time"
 
 	"github.com/holdfast-lb/holdfast/dpd/internal/control"
@@ -69,7 +70,10 @@ func (n *Node) Status() control.Status {
 	}
 	n.useStatus(&s)
 	for _, p := range n.seen.peers {
-		p.DigestEqual = p.Established && !n.repairing[p.Life] && !p.Desync
+		p.DigestEqual = n.digestEqual(&p)
+		if at, ever := n.equalAt[p.Life]; ever {
+			p.DigestEverEqual, p.DigestEqualAgeMS = true, uint32(min(time.Since(at).Milliseconds(), math.MaxUint32))
+		}
 		s.Peers = append(s.Peers, p)
 	}
 	for _, f := range n.view.Fenced {

@@ -14,6 +14,7 @@ func (p *peer) authentic(h *syncwire.Header, tlvs []byte, length int) {
 	f, why := y.decoder.Decode(h, tlvs)
 	if why != syncwire.OK {
 		y.Count[SyncReason+SyncCounter(why)]++
+		p.stat.Refused++
 		p.refused(h.Lane, -1)
 		return
 	}
@@ -23,6 +24,7 @@ func (p *peer) authentic(h *syncwire.Header, tlvs []byte, length int) {
 	age := p.age.of(y.now, f.Sent)
 	if age > staleAfter {
 		y.Count[SyncStale]++
+		p.stat.Refused++
 		p.refused(h.Lane, -1)
 		if f.Has(syncwire.KindProbe) {
 			p.probe.note(f.Probe.Seq, y.now)
@@ -58,6 +60,9 @@ func (p *peer) authentic(h *syncwire.Header, tlvs []byte, length int) {
 			if m.Kind == syncwire.KindSession {
 				p.stock.sumIn += bulkSum(&m.Rec)
 			}
+		}
+		if m.Kind.HasRecord(m.Found) {
+			p.stat.RecordsGot++
 		}
 		y.d.Msg = *m
 		if shard := y.shardOf(m.Rec.Bucket); !y.deliver(shard, &y.d) {

@@ -175,6 +175,7 @@ func (y *Sync) Datagram(now int64, from netip.AddrPort, b []byte) {
 		tlvs, v := p.opener[h.Lane].Open(&h, b)
 		y.Count[SyncVerdict+SyncCounter(v)]++
 		if v != syncseal.Opened {
+			p.stat.Refused++
 			return
 		}
 		p.authentic(&h, tlvs, len(b))
@@ -199,11 +200,13 @@ func (p *peer) unproven(h *syncwire.Header, b []byte) {
 	}
 	o, tlvs := p.at.open(y, false, h, b)
 	if o == nil {
+		p.stat.Refused++
 		return
 	}
 	f, why := y.decoder.Decode(h, tlvs)
 	if why != syncwire.OK {
 		y.Count[SyncReason+SyncCounter(why)]++
+		p.stat.Refused++
 		return
 	}
 	if f.Has(syncwire.KindFenced) && f.Fenced.Echo == p.nonce {

@@ -21,6 +21,7 @@ type sentRef struct {
 type gram struct {
 	counter uint64
 	first   uint64
+	at      int64 // when it was opened
 	n       int
 }
 
@@ -81,7 +82,7 @@ func (l *outLane) seal() []byte {
 		return nil
 	}
 	if l.grams != nil {
-		l.grams[c%sentGrams] = gram{counter: c, first: l.first, n: int(l.next - l.first)}
+		l.grams[c%sentGrams] = gram{counter: c, first: l.first, at: int64(l.began), n: int(l.next - l.first)}
 	}
 	return b
 }

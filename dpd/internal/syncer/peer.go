@@ -92,6 +92,9 @@ func (p *peer) queue(shard int, a *Action) {
 				r.ref = Ref{} // never sent again
 			}
 			l.note(r)
+			if a.Msg.Kind.HasRecord(a.Msg.Found) {
+				p.stat.RecordsSent++
+			}
 			return
 		case syncwire.Invalid:
 			p.y.Count[SyncInvalid]++

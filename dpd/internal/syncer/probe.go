@@ -21,6 +21,19 @@ func (r *prober) sent(seq uint32) bool {
 	return seq != 0 && seq <= r.seq && r.seq-seq < uint32(len(r.at))
 }
 
+// unheard is for how long, in milliseconds, nothing of what this node sends has come to the peer that says w: since the first
+// PROBE after the one that it echoes. What this node did not send is no silence.
+func (r *prober) unheard(w *syncwire.Probe, now int64) int64 {
+	next := w.EchoSeq + 1
+	switch {
+	case w.EchoSeq == 0 || w.EchoSeq >= r.seq:
+		return 0
+	case r.sent(next):
+		return now - r.at[next%64]
+	}
+	return int64(w.EchoHold) // more PROBEs ago than are remembered
+}
+
 // note takes the peer's newest PROBE, which the next one of this node echoes, so that the peer knows it for fresh. One that
 // is refused as stale counts too: where both clocks stood still in turn, both sides refuse all, until one of them is echoed.
 func (r *prober) note(seq uint32, now int64) bool {
@@ -82,6 +95,7 @@ func (p *peer) probed(w *syncwire.Probe, sent uint64) {
 		return
 	}
 	p.stat.State = w.State
+	p.stat.Unheard = r.unheard(w, y.now)
 	if r.sent(w.EchoSeq) {
 		if w.EchoSeq > r.void {
 			p.stat.RTT = max(y.now-r.at[w.EchoSeq%64]-int64(w.EchoHold), 0)
@@ -128,6 +142,13 @@ func (p *peer) confirmed(c uint64) {
 	c = min(c, l.sealer.Sent())
 	if c <= l.told {
 		return
+	}
+	if g, ok := l.sent(c); ok && g.n > 0 {
+		lag := max(int64(p.y.sent())-g.at, 1)
+		if p.stat.Lag == 0 {
+			p.stat.Lag = lag
+		}
+		p.stat.Lag += (lag - p.stat.Lag) / 8
 	}
 	from := l.told + 1
 	if c-from >= sentGrams {

@@ -14,6 +14,7 @@ var notState = map[string]bool{
 	"Ring.salts": true, "Opener.aead": true, "Opener.id": true, "Opener.gen": true, "Opener.nonce": true, "Sealer.nonce": true,
 	"outLane.builder": true, "outLane.buf": true, "outLane.grams": true, "outLane.refs": true,
 	"remote.vouched": true, "remote.former": true, "remote.blind": true, "remote.tried": true, "remote.tries": true,
+	"PeerStatus.Refused": true,
 }
 
 // Snapshot is a hash of all that a Sync remembers, so that a test sees whether anything changed.

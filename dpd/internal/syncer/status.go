@@ -11,12 +11,17 @@ type PeerStatus struct {
 	State        uint8
 	MTU          int
 	ProbeAge     int64 // since an authentic datagram was received
+	Unheard      int64 // for how long nothing sent to it has arrived, as its PROBEs show; 0: it arrives, or it is not heard
 	Timed        bool  // RTT and Offset were measured
 	RTT          int64
 	Offset       int64 // the peer's wall clock minus ours
+	Lag          int64 // from a record's change here to the peer's word that it has it, smoothed; 0: not known
 	Sent         uint64
 	Received     uint64
 	Gaps         uint64
+	Refused      uint64 // datagrams: not authentic, replayed, too old, malformed
+	RecordsSent  uint64
+	RecordsGot   uint64
 	ConfigDigest uint64
 
 	BulkBegun, BulkEnded       bool // to this node
@@ -31,6 +36,9 @@ func (y *Sync) Status(now int64, list []PeerStatus) []PeerStatus {
 		s := p.stat
 		s.Node, s.Linked, s.Suspected, s.Desync, s.MTU = p.node, p.theirs != 0 && p.proven && !p.over, p.suspected, p.lossy != 0, p.mtu.size
 		s.ProbeAge = y.now - p.heard
+		if !s.Linked || s.Suspected {
+			s.Unheard = 0
+		}
 		s.BulkBegun, s.BulkEnded = p.stock.isBegun, p.stock.isEnded
 		s.BulkExpected, s.BulkReceived = p.stock.expected, p.here()
 		s.BulkSending = p.stock.sayBegin && p.stock.sayEnd == 0

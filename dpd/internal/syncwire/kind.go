@@ -39,6 +39,17 @@ var kindNames = [NumKinds]string{
 	"dictionary", "pad", "delta", "digest_reply",
 }
 
+// HasRecord says whether a message of the kind holds a record; of an ANSWER that is found.
+func (k Kind) HasRecord(found bool) bool {
+	switch k {
+	case KindSession, KindClose, KindAge, KindNackVersion, KindDigestList:
+		return true
+	case KindAnswer:
+		return found
+	}
+	return false
+}
+
 // String is the kind's name in metrics.
 func (k Kind) String() string {
 	if int(k) < len(kindNames) {

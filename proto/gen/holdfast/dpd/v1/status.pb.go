@@ -324,7 +324,7 @@ type PeerSync struct {
 	ClockOffsetMs int32 `protobuf:"varint,15,opt,name=clock_offset_ms,json=clockOffsetMs,proto3" json:"clock_offset_ms,omitempty"`
 	// Milliseconds since the digests were last equal; unset when they never were.
 	DigestEqualAgeMs *uint32 `protobuf:"varint,16,opt,name=digest_equal_age_ms,json=digestEqualAgeMs,proto3,oneof" json:"digest_equal_age_ms,omitempty"`
-	// Milliseconds between the newest record change here and its acknowledgement by this peer, median of late; 0 when not known.
+	// Milliseconds between the newest record change here and its acknowledgement by this peer, smoothed; 0 when not known.
 	LagMs uint32 `protobuf:"varint,17,opt,name=lag_ms,json=lagMs,proto3" json:"lag_ms,omitempty"`
 	// For how many milliseconds the PROBEs that came from this peer have shown that nothing sent to it arrives: they echo no
 	// newer PROBE of this node. 0 when it arrives, when the peer is not heard, or when it is not known.
