@@ -10,8 +10,10 @@ import (
 	"runtime"
 
 	"github.com/holdfast-lb/holdfast/dpd/internal/flow"
+	"github.com/holdfast-lb/holdfast/dpd/internal/localport"
 	"github.com/holdfast-lb/holdfast/dpd/internal/sched"
 	"github.com/holdfast-lb/holdfast/dpd/internal/steer"
+	"github.com/holdfast-lb/holdfast/dpd/internal/syncer"
 	"github.com/holdfast-lb/holdfast/dpd/internal/syncseal"
 	"github.com/holdfast-lb/holdfast/dpd/internal/worker"
 )
@@ -29,6 +31,16 @@ type Config struct {
 	Servers int // of each service; 0 means 16
 	Laddrs  int // of each node; 0 means 8
 	Seed    uint64
+
+	// What follows is for runs in which nodes come and go.
+
+	Bare  bool // no node is there before Start
+	Rings int  // slots of the rings between workers and sync thread, a power of two; 0 means 8192
+	Ports int  // local addresses by server and bucket that a worker's pool knows; 0 means 1 Mi
+	Lasts int  // seconds of idleness that an established connection of TCP may last; 0 means the table's default
+	Off   syncer.Rules
+	// Wrap may stand between each shard and its pool of ports.
+	Wrap func(*localport.Pool) syncer.Ports
 }
 
 // MaxNodes bounds a mesh: the addresses of a node hold its number in one byte.
@@ -40,6 +52,10 @@ type Mesh struct {
 	Traffic *Traffic // nil: none
 	// Drop says whether a sync datagram is lost on its way; nil: none is.
 	Drop func(from, to int) bool
+	// Carry takes a sync datagram to bring it to its node later or never; nil, or false: it arrives at once. The frame is lent.
+	Carry func(from, to int, frame []byte) bool
+	// Arrived takes what a node sends to clients and servers where there is no Traffic. The frame is lent.
+	Arrived func(from *Node, frame []byte)
 	// Around, if not nil, is called with the work of each thread and has to do it: a benchmark
 	// measures it there.
 	Around func(n *Node, sync bool, turn func() bool)
@@ -73,8 +89,12 @@ func New(c Config) (_ *Mesh, err error) {
 	var seed [32]byte
 	binary.LittleEndian.PutUint64(seed[:], c.Seed)
 	m.rnd = rand.NewChaCha8(seed)
-	if m.schedule, err = sched.Compile(services(c.Servers), nil); err != nil {
+	if m.schedule, err = sched.Compile(services(&c), nil); err != nil {
 		return nil, err
+	}
+	if c.Bare {
+		m.Nodes = make([]*Node, c.Nodes)
+		return m, nil
 	}
 	for i := range c.Nodes {
 		n, err := m.newNode(i)
@@ -94,7 +114,9 @@ func New(c Config) (_ *Mesh, err error) {
 // Close gives all memory back.
 func (m *Mesh) Close() (err error) {
 	for _, n := range m.Nodes {
-		err = errors.Join(err, n.close())
+		if n != nil {
+			err = errors.Join(err, n.close())
+		}
 	}
 	return err
 }
@@ -137,14 +159,14 @@ const restStep = 5
 // turn lets each thread turn once.
 func (m *Mesh) turn() {
 	for _, n := range m.Nodes {
-		n.fillOutbox()
-		for _, w := range n.Workers {
-			m.do(n, false, w.Turn)
+		if n != nil {
+			n.turnWorkers()
 		}
 	}
 	for _, n := range m.Nodes {
-		n.fillInbox()
-		m.do(n, true, n.Loop.Turn)
+		if n != nil {
+			n.turnSync()
+		}
 	}
 }
 
@@ -181,7 +203,7 @@ func (m *Mesh) configure(n *Node) error {
 	for i := range sc.Key {
 		sc.Key[i] = byte(i*37 + 11)
 	}
-	for i := range m.Nodes {
+	for i := range m.cfg.blocks() {
 		for l := range m.cfg.Laddrs {
 			sc.Laddrs = append(sc.Laddrs, netip.PrefixFrom(laddr(i, l), 32))
 		}
@@ -194,11 +216,14 @@ func (m *Mesh) configure(n *Node) error {
 	if err != nil {
 		return err
 	}
+	n.view = worker.View{Steer: interp, Schedule: m.schedule, Ask: true}
+	if m.cfg.Bare {
+		return nil
+	}
 	var blocks []netip.Addr
 	for l := range m.cfg.Laddrs {
 		blocks = append(blocks, laddr(n.index, l))
 	}
-	n.view = worker.View{Steer: interp, Schedule: m.schedule, Ask: true}
 	return m.apply(func(ctx context.Context) (err error) {
 		for _, w := range n.Workers {
 			err = errors.Join(err, w.SetBlocks(ctx, blocks), w.SetView(ctx, n.view))
@@ -208,7 +233,7 @@ func (m *Mesh) configure(n *Node) error {
 }
 
 // services are one of TCP and one of UDP.
-func services(servers int) *sched.Config {
+func services(cfg *Config) *sched.Config {
 	c := &sched.Config{}
 	for id, p := range []struct {
 		proto uint8
@@ -221,8 +246,11 @@ func services(servers int) *sched.Config {
 			for _, s := range []flow.State{flow.UDPNone, flow.UDPOneWay, flow.UDPNormal} {
 				svc.Timeouts[s] = udpTimeout
 			}
+		} else if t := uint32(cfg.Lasts); t != 0 {
+			svc.Timeouts[flow.TCPEstablished] = t
+			svc.Timeouts[flow.TCPFinWait], svc.Timeouts[flow.TCPCloseWait] = t, t
 		}
-		for i := range servers {
+		for i := range cfg.Servers {
 			svc.Servers = append(svc.Servers, sched.ServerConfig{
 				ID: uint32(1000*id + i + 1), Addr: netip.AddrPortFrom(server(i), p.port+8000), Weight: 1,
 				State: sched.Up,

@@ -1,6 +1,7 @@
 package mesh
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -21,13 +22,12 @@ import (
 
 // Sizes of the rings between threads and of receive queues, as dpd/node has them.
 const (
-	handRing   = 1024
-	softRing   = 1024
-	outboxRing = 8192
-	inboxRing  = 8192
-	hostRing   = 512
-	depth      = 1024
-	packets    = 16384
+	handRing  = 1024
+	softRing  = 1024
+	inboxRing = 8192
+	hostRing  = 512
+	depth     = 1024
+	packets   = 16384
 )
 
 // Node is the packet threads of one data plane.
@@ -49,11 +49,18 @@ type Node struct {
 
 	// RefuseInbox and RefuseOutbox keep the rings of worker 0 full for as long as they are set.
 	RefuseInbox, RefuseOutbox bool
+
+	// Still are the threads that do not turn, by worker; the last one is the sync thread.
+	Still []bool
+	// Stood is for how long, in milliseconds, the node's monotonic clock stood still, or how far it is behind.
+	Stood int64
+	toDo  [][]func() // by thread, as Still
 }
 
 func (m *Mesh) newNode(i int) (_ *Node, err error) {
 	c := &m.cfg
-	n := &Node{mesh: m, index: i, life: life(i)}
+	n := &Node{mesh: m, index: i, life: life(i), Still: make([]bool, c.Workers+1), toDo: make([][]func(), c.Workers+1)}
+	rings := cmp.Or(c.Rings, inboxRing)
 	if n.buckets, err = steer.NewMap(c.Workers); err != nil {
 		return nil, err
 	}
@@ -87,12 +94,12 @@ func (m *Mesh) newNode(i int) (_ *Node, err error) {
 		host[i] = ring.New[worker.Handed](hostRing)
 	}
 	lc := syncloop.Config{
-		Queues: n.queues(c.Workers, c.Workers), Pool: n.pool, Routes: pub, Host: host[c.Workers], Clock: m.clock,
+		Queues: n.queues(c.Workers, c.Workers), Pool: n.pool, Routes: pub, Host: host[c.Workers], Clock: n.clock,
 	}
 	for w := range c.Workers {
 		l := worker.Links{
-			HandTo: hand[w], Sync: ring.New[port.Packet](softRing), Inbox: ring.New[syncer.Delivery](inboxRing),
-			Outbox: ring.New[syncer.Action](outboxRing),
+			HandTo: hand[w], Sync: ring.New[port.Packet](softRing), Inbox: ring.New[syncer.Delivery](rings),
+			Outbox: ring.New[syncer.Action](rings),
 		}
 		for from := range hand {
 			l.HandFrom = append(l.HandFrom, hand[from][w])
@@ -116,18 +123,24 @@ func (m *Mesh) newNode(i int) (_ *Node, err error) {
 func (n *Node) worker(i int, pub *neigh.Publisher, l worker.Links) error {
 	c := &n.mesh.cfg
 	var w *worker.Worker
-	table, err := conntrack.New(conntrack.Config{CapacityV4: c.Room / c.Workers, CapacityV6: 1,
+	random := func(b []byte) { _, _ = n.mesh.rnd.Read(b) }
+	table, err := conntrack.New(conntrack.Config{CapacityV4: c.Room / c.Workers, CapacityV6: 1, Random: random,
 		OnFull:  func(six bool) bool { return w.Shard().GiveUpTombstone(six) },
 		OnEvict: func(_ flow.Handle, s *flow.Session) { w.Evicted(s) }, OnUncount: func(id uint32) { w.Uncounted(id) }})
 	if err != nil {
 		return fmt.Errorf("session table: %w", err)
 	}
 	n.Tables = append(n.Tables, table)
-	ports := localport.New(0)
+	ports := localport.NewRandom(c.Ports, random)
+	var kept syncer.Ports = ports
+	if c.Wrap != nil {
+		kept = c.Wrap(ports)
+	}
 	owns := func(b flow.Bucket) bool { return n.buckets.Worker(uint8(b)) == i }
 	wc := worker.Config{
 		Index: i, Map: &n.buckets, Queues: n.queues(i, i), Pool: n.pool, Table: table, Ports: ports, Routes: pub, Links: l,
-		Clock: n.mesh.clock, MailboxSize: 256, Shard: syncer.New(syncer.Config{Owns: owns, Ended: c.Ended / c.Workers}, table, ports),
+		Clock: n.clock, MailboxSize: 256,
+		Shard: syncer.New(syncer.Config{Owns: owns, Ended: c.Ended / c.Workers, Off: c.Off}, table, kept),
 	}
 	if i == 0 {
 		wc.Host = n.host

@@ -34,8 +34,11 @@ func (m *Mesh) route(n *Node, f []byte) {
 		m.datagram(n, int(dst&0xff)-1, f)
 		return
 	}
-	if m.Traffic != nil {
+	switch {
+	case m.Traffic != nil:
 		m.Traffic.arrived(f, dst)
+	case m.Arrived != nil:
+		m.Arrived(n, f)
 	}
 }
 
@@ -44,11 +47,27 @@ func (m *Mesh) datagram(from *Node, to int, f []byte) {
 	if to < 0 || to >= len(m.Nodes) || m.Drop != nil && m.Drop(from.index, to) {
 		return
 	}
-	n := m.Nodes[to]
-	if b := n.dev.room(m.cfg.Workers, len(f)); b != nil {
-		copy(b, f)
-		copy(b, n.dev.mac[:])
+	if m.Carry == nil || !m.Carry(from.index, to, f) {
+		m.Datagram(to, f)
 	}
+}
+
+// Datagram puts a sync datagram into the receive queue of a node's sync thread.
+func (m *Mesh) Datagram(to int, f []byte) {
+	if n := m.Nodes[to]; n != nil {
+		n.Receive(m.cfg.Workers, f)
+	}
+}
+
+// Receive puts a frame into a receive queue; false: there is no room.
+func (n *Node) Receive(queue int, f []byte) bool {
+	b := n.dev.room(queue, len(f))
+	if b == nil {
+		return false
+	}
+	copy(b, f)
+	copy(b, n.dev.mac[:])
+	return true
 }
 
 // answer is the gateway's to an ARP request.

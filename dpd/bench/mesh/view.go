@@ -75,13 +75,13 @@ func (n *Node) take(v syncer.View, allocate bool) error {
 func (n *Node) link(l *syncloop.Loop) error {
 	s, err := syncer.NewSync(l.Now(), syncer.SyncConfig{
 		Self: n.life, Shards: len(n.Workers), ShardOf: func(b flow.Bucket) int { return n.buckets.Worker(uint8(b)) },
-		MTU: n.mesh.cfg.MTU - ipUDP, Random: func(b []byte) { _, _ = n.mesh.rnd.Read(b) },
+		MTU: n.mesh.cfg.MTU - ipUDP, Off: n.mesh.cfg.Off, Random: func(b []byte) { _, _ = n.mesh.rnd.Read(b) },
 	}, l)
 	if err != nil {
 		return err
 	}
 	l.SetSync(s)
-	return s.SetKeys(1, keys())
+	return n.mesh.firstKeys(s)
 }
 
 // Bulk makes node from send its sessions to node to.
@@ -90,4 +90,12 @@ func (m *Mesh) Bulk(from, to int) error {
 		w.Shard().StartBulk(w.Now(), life(to))
 		return nil
 	})
+}
+
+// firstKeys gives a machine the mesh's own key, where no coordinator gives it another.
+func (m *Mesh) firstKeys(s *syncer.Sync) error {
+	if m.cfg.Bare {
+		return nil
+	}
+	return s.SetKeys(1, keys())
 }

@@ -11,9 +11,14 @@ import (
 // secret keys the table's hash. It never leaves the process; the cluster's hash is another one.
 type secret [8]uint64
 
-func newSecret() (s secret) {
+// newSecret draws from random, or from the system where that is nil.
+func newSecret(random func([]byte)) (s secret) {
 	var b [len(s) * 8]byte
-	rand.Read(b[:]) // never fails: it aborts the process instead
+	if random == nil {
+		rand.Read(b[:]) // never fails: it aborts the process instead
+	} else {
+		random(b[:])
+	}
 	for i := range s {
 		s[i] = binary.LittleEndian.Uint64(b[i*8:])
 	}

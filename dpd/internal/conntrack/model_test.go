@@ -275,7 +275,7 @@ func TestHashSpreadsKeysThatDifferLittle(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			const n, bins = 1 << 16, 1 << 10
 			var high, low [bins]int
-			s := newSecret()
+			s := newSecret(nil)
 			var x flow.Session
 			for i := range uint32(n) {
 				benchSession(i, six, &x)
@@ -293,7 +293,7 @@ func TestHashSpreadsKeysThatDifferLittle(t *testing.T) {
 }
 
 func TestTwoTablesHashDifferently(t *testing.T) {
-	a, b := newSecret(), newSecret()
+	a, b := newSecret(nil), newSecret(nil)
 	k := tcp4(t).Orig
 	if a == b || a.hash(&k) == b.hash(&k) {
 		t.Error("the hash has no secret")

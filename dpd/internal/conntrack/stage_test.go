@@ -16,7 +16,7 @@ func TestStagesDoWhatTheirFormsInGoDo(t *testing.T) {
 	records := make([]record, 1)
 	for range 3000 {
 		var machine, inGo burst
-		s := newSecret()
+		s := newSecret(nil)
 		var p [BurstMax]Plain
 		for i := range p {
 			p[i] = Plain{Addr: rnd.Uint64(), Ports: rnd.Uint32(), Seq: rnd.Uint32(), Payload: rnd.Uint32(), Size: 1}

@@ -38,6 +38,8 @@ type Config struct {
 	// OnUncount is told the server of each session that SetCounted marked, when it becomes a tombstone or goes; it must not
 	// call the table. May be nil.
 	OnUncount func(server uint32)
+	// Random fills the secret of the hash; nil: from the system. A simulation gives one, so that it can be replayed.
+	Random func([]byte)
 }
 
 // Table is the session table of one worker. It belongs to one goroutine.
@@ -96,7 +98,7 @@ func New(c Config) (*Table, error) {
 	if !(c.Load >= 0.3 && c.Load <= 0.95) {
 		return nil, fmt.Errorf("conntrack: index load %v: want 0.3 to 0.95", c.Load)
 	}
-	t := &Table{secret: newSecret(), owners: newOwners(), defaults: DefaultTimeouts(), override: make(map[uint32]*Timeouts), onFull: c.OnFull, onEvict: c.OnEvict, onUncount: c.OnUncount}
+	t := &Table{secret: newSecret(c.Random), owners: newOwners(), defaults: DefaultTimeouts(), override: make(map[uint32]*Timeouts), onFull: c.OnFull, onEvict: c.OnEvict, onUncount: c.OnUncount}
 	if c.Timeouts != nil {
 		t.defaults = *c.Timeouts
 	}

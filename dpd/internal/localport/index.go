@@ -14,11 +14,16 @@ type index struct {
 	shift  uint8
 }
 
-func newIndex(limit int) index {
+// newIndex draws its secret from random, or from the system where that is nil.
+func newIndex(limit int, random func([]byte)) index {
 	n := bits.Len(uint(2*limit - 1))
 	x := index{slot: make([]uint64, 1<<n), shift: uint8(64 - n)}
 	var b [len(x.secret) * 8]byte
-	rand.Read(b[:]) // never fails: it aborts the process instead
+	if random == nil {
+		rand.Read(b[:]) // never fails: it aborts the process instead
+	} else {
+		random(b[:])
+	}
 	for i := range x.secret {
 		x.secret[i] = binary.LittleEndian.Uint64(b[i*8:])
 	}

@@ -71,11 +71,14 @@ type laddr struct {
 }
 
 // New makes a pool without addresses. maxNodes bounds its memory (about 160 bytes each); 0 = DefaultNodes.
-func New(maxNodes int) *Pool {
+func New(maxNodes int) *Pool { return NewRandom(maxNodes, nil) }
+
+// NewRandom is New with a source of the secret of its hash, so that a simulation can be replayed.
+func NewRandom(maxNodes int, random func([]byte)) *Pool {
 	if maxNodes <= 0 {
 		maxNodes = DefaultNodes
 	}
-	return &Pool{byAddr: make(map[[2]uint64]uint32), nodes: newSlab(maxNodes)}
+	return &Pool{byAddr: make(map[[2]uint64]uint32), nodes: newSlab(maxNodes, random)}
 }
 
 // only IPv4 addresses have this second word: no IPv6 laddr looks like it.

@@ -268,7 +268,7 @@ func BenchmarkTakeRelease(b *testing.B) {
 
 func TestIndexAgreesWithAMap(t *testing.T) {
 	rnd := rand.New(rand.NewPCG(5, 5))
-	x := newIndex(100)
+	x := newIndex(100, nil)
 	keys, in := map[uint32]nodeKey{}, map[uint32]bool{}
 	for i := range uint32(100) {
 		keys[i] = nodeKey{rest: uint64(i)}

@@ -15,8 +15,8 @@ type slab struct {
 	walk  uint32 // where the search for something to reclaim goes on
 }
 
-func newSlab(limit int) slab {
-	return slab{index: newIndex(limit), max: limit}
+func newSlab(limit int, random func([]byte)) slab {
+	return slab{index: newIndex(limit, random), max: limit}
 }
 
 func (s *slab) at(i uint32) *node { return &s.pages[i/pageNodes][i%pageNodes] }

@@ -41,12 +41,15 @@ func (w *Worker) SetBlocks(ctx context.Context, addrs []netip.Addr) error {
 
 // SetView replaces what the worker knows of the configuration.
 func (w *Worker) SetView(ctx context.Context, v View) error {
-	return w.Do(ctx, func(w *Worker) {
-		if v.Schedule != w.view.Schedule {
-			w.useSchedule(v.Schedule)
-		}
-		w.view = v
-	})
+	return w.Do(ctx, func(w *Worker) { w.UseView(v) })
+}
+
+// UseView is SetView for requests.
+func (w *Worker) UseView(v View) {
+	if v.Schedule != w.view.Schedule {
+		w.useSchedule(v.Schedule)
+	}
+	w.view = v
 }
 
 // SetRx replaces the receive queues of device dev. For requests, after the former user of a queue gave it up.
