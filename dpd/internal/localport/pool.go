@@ -222,7 +222,8 @@ func (p *Pool) Free(ref uint32, port uint16) {
 	p.stats.InUse--
 }
 
-// Release gives a port back. Ports of addresses that were never ours are ignored.
+// Release gives a port back. Ports of addresses that were never ours are ignored, and one that is not in use where the
+// address is not ours now: what came by sync meanwhile was not marked.
 func (p *Pool) Release(reply flow.Key) {
 	server, a, ok := p.split(&reply)
 	if !ok {
@@ -230,7 +231,9 @@ func (p *Pool) Release(reply flow.Key) {
 	}
 	n, _ := p.node(keyOf(server, a, flow.Bucket(reply.DstPort())), false)
 	if n == nil || !n.release(&p.nodes.chunk, uint8(reply.DstPort()>>8)) {
-		p.stats.NotTaken++
+		if p.addrs[a].leased {
+			p.stats.NotTaken++
+		}
 		return
 	}
 	p.stats.InUse--

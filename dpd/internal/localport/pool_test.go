@@ -169,6 +169,14 @@ func TestForeignAndBogusTuplesAreIgnored(t *testing.T) {
 		t.Errorf("%+v", st)
 	}
 	k := mustTake(t, p, 1, s4)
+	p.SetBlocks(nil)
+	p.Release(k) // its lease is gone for now, and it is given back all the same
+	p.Release(k) // and what came by sync meanwhile is not in use here
+	if st := p.Stats(); st.NotTaken != 0 || st.InUse != 0 {
+		t.Errorf("without a lease: %+v", st)
+	}
+	p.SetBlocks([]netip.Addr{l1})
+	k = mustTake(t, p, 1, s4)
 	p.Release(k)
 	p.Release(k)
 	if st := p.Stats(); st.NotTaken != 1 || st.InUse != 0 {

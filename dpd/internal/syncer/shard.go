@@ -340,9 +340,9 @@ func (s *Shard) Evicted(x *flow.Session) { s.account(x, -1) }
 // forget takes a record out and gives its port back.
 func (s *Shard) forget(h flow.Handle, x *flow.Session) {
 	s.drop(h, x)
-	if s.ports.Holds(&x.Reply) {
-		s.ports.Release(x.Reply)
-	}
+	// Also where the block is not held now: while this node may not allocate the pool has no leases, and keeps what was in use
+	// until it has them again.
+	s.ports.Release(x.Reply)
 }
 
 // Resend sends the present state of what a lost datagram spoke of to one node, or its end; seq is the lost message's.

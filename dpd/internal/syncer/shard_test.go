@@ -551,6 +551,19 @@ func TestExpired(t *testing.T) {
 			}
 		}
 	})
+	t.Run("a port comes back also while its block is not held, as while this node is degraded", func(t *testing.T) {
+		b := newBench(t, 0)
+		x := session(1, 1, 5, 0, 0, 0, 0)
+		x.Flags = flow.Embryonic
+		h, _ := b.Create(b.now, &x)
+		for a := range b.ports.mine {
+			b.ports.mine[a] = false
+		}
+		b.Expired(b.now, h)
+		if len(b.store.rec) != 0 || len(b.ports.freed) != 1 {
+			t.Errorf("%d records, freed %v", len(b.store.rec), b.ports.freed)
+		}
+	})
 	t.Run("a replica keeps quiet while its owner is in the view", func(t *testing.T) {
 		b := newBench(t, 0)
 		s := session(1, 2, 5, 100<<16, 2, 1, 2)

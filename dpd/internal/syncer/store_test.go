@@ -118,7 +118,7 @@ func (m *mapStore) sessions() []flow.Session {
 
 // portLog is a Ports that holds the blocks of given addresses and remembers what happened.
 type portLog struct {
-	mine          map[string]bool
+	mine          map[string]bool // false: held before, and not now
 	marked, freed []flow.Key
 	quarantined   []flow.Key // by ref-1
 }
@@ -143,5 +143,10 @@ func (p *portLog) Free(ref uint32, port uint16) {
 }
 
 func (p *portLog) Mark(k flow.Key)        { p.marked = append(p.marked, k) }
-func (p *portLog) Release(k flow.Key)     { p.freed = append(p.freed, k) }
 func (p *portLog) Holds(k *flow.Key) bool { return p.mine[k.Dst().Addr().String()] }
+
+func (p *portLog) Release(k flow.Key) {
+	if _, known := p.mine[k.Dst().Addr().String()]; known {
+		p.freed = append(p.freed, k)
+	}
+}
