@@ -16,6 +16,7 @@ endif
 
 PURE := CGO_ENABLED=0 go
 SIM_RUNS ?= 2000
+CAMPAIGN_RUNS ?= 200
 HAVE_DPDK := $(shell pkg-config --exists libdpdk 2>/dev/null && echo yes)
 
 .PHONY: help setup build run demo hostile test test-quick test-vm sim rates bench lint fmt tidy tidy-check generate generate-check clean
@@ -63,8 +64,9 @@ test-vm: ## hardware steering: dpd's rte_flow rules in a QEMU machine with net_t
 	@$(MAKE) --no-print-directory build
 	@bin/vm $(VM_FLAGS)
 
-sim: ## the long form of the deterministic simulation of session sync
+sim: ## the long forms of the simulation of session sync and of the campaign over its real threads
 	go test -count=1 -timeout 120m -run 'Invariants|Mutant|Scenario' ./dpd/internal/syncer/sim -args -sim.runs $(SIM_RUNS)
+	go test -count=1 -timeout 120m -run 'Campaign|Mutant' ./dpd/bench/campaign -args -campaign.runs $(CAMPAIGN_RUNS)
 
 rates: ## session sync at 10 k and 100 k lives a second and beside a sick node, in virtual time; RATES_FLAGS=-list names the runs
 	@.ci/rates $(RATES_FLAGS)

@@ -80,9 +80,10 @@ type Word struct {
 	Flush     bool // what waits in receive queues is dropped: the node is admitted by this word
 }
 
-// Take gives a word to every thread of the node, in the order of dpd/node: the sync thread first. Each takes it after its next turn.
-func (n *Node) Take(w Word) {
-	n.life = w.View.Self
+// Take gives a word to every thread of the node, in the order of dpd/node: the sync thread first. Each takes it
+// after its next turn. ask: misses are put to the peers.
+func (n *Node) Take(w Word, ask bool) {
+	n.life, n.view.Ask = w.View.Self, ask
 	n.DoSync(func(l *syncloop.Loop) {
 		if l.Sync() == nil {
 			if err := n.link(l); err != nil {
@@ -159,6 +160,16 @@ func (n *Node) Sessions(visit func(worker int, s *flow.Session)) {
 			}
 		}
 	}
+}
+
+// RepairingLife says whether some shard does not know its digests to be equal to those of a member.
+func (n *Node) RepairingLife(of flow.Node) bool {
+	for _, w := range n.Workers {
+		if w.Shard().Repairing(of) {
+			return true
+		}
+	}
+	return false
 }
 
 // Packets are how many buffers of the node's packet memory are free, and how many there are.

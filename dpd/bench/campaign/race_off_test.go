@@ -1,0 +1,8 @@
+//go:build !race
+
+package campaign
+
+const (
+	seedsPerKind   = 1
+	seedsPerMutant = 6
+)
