@@ -18,7 +18,6 @@ var mutants = []struct {
 	{"lost datagrams are not asked for", mutant{off: syncer.NoGap}, "cuts"},
 	{"orphans stay orphans", mutant{off: syncer.NoAdopt}, "kills"},
 	{"a bulk leaves out orphans", mutant{off: syncer.BulkOwnOnly | syncer.DigestOwnOnly}, "kills"},
-	{"versions alone order two copies", mutant{off: syncer.NoTerm}, "kills"},
 	{"the loser of a tuple is not told", mutant{off: syncer.SilentLoser}, "cuts"},
 }
 
