@@ -19,5 +19,6 @@
 // after New except when a node or an override is seen for the first time.
 //
 // Memory of a session, all in: 64 record + 24 cold + 4 deadline + 21.3 index (two entries at 0.75 load of 64-byte buckets of 8)
-// = 113 bytes, IPv6 too: what its sessions have in common stands once, in a path.
+// = 113 bytes, IPv6 too: what its sessions have in common stands once, in a path. The lists of embryonic sessions add up to
+// 9 bytes where there were ever as many of those as there may be.
 package conntrack

@@ -7,7 +7,7 @@ import (
 
 // Insert adds a session. It fails with ErrInvalid, flow.ErrOrigTaken (a live record owns the
 // original tuple and s is live too), flow.ErrReplyTaken (any record has the reply tuple) or
-// flow.ErrFull (no room, and no embryonic session to evict). Who had the original tuple and must
+// flow.ErrFull (no room, and no embryonic session to evict; or too many embryonic ones, all of them young). Who had the original tuple and must
 // leave it to s is found by its reply tuple alone from then on; see rank.
 func (t *Table) Insert(s *flow.Session) (flow.Handle, error) {
 	if !valid(s) {
@@ -27,6 +27,10 @@ func (t *Table) Insert(s *flow.Session) (flow.Handle, error) {
 		return 0, flow.ErrReplyTaken
 	}
 	six := s.Orig.Family() == flow.IPv6 || s.Reply.Family() == flow.IPv6
+	if s.Flags&flow.Embryonic != 0 && !t.embryonicRoom(six, s.Orig.Proto()) {
+		t.stats.EmbryonicFull++
+		return 0, flow.ErrFull
+	}
 	h := t.allot(six)
 	if h == 0 {
 		t.stats.Full++
@@ -46,13 +50,13 @@ func (t *Table) Insert(s *flow.Session) (flow.Handle, error) {
 	if !t.indexNew(h, s, origHash, replyHash, noReply) {
 		t.stats.IndexFull++
 		t.owners.drop(owner)
-		t.count(s.Flags, -1)
+		t.count(t.at(h), s.Flags, -1)
 		t.giveBack(h)
 		return 0, flow.ErrFull
 	}
 	t.arm(h)
 	if s.Flags&flow.Embryonic != 0 {
-		t.partOf(h).newest.push(h)
+		t.listEmbryonic(h)
 	}
 	return h, nil
 }
@@ -203,15 +207,15 @@ func (t *Table) Update(h flow.Handle, s *flow.Session) error {
 		t.stats.IndexFull++
 		return flow.ErrFull
 	}
-	was := r.flags
+	was, birth := r.flags, t.cold[h].birth
 	t.owners.drop(r.owner)
 	t.store(h, s, owner)
 	if (was^s.Flags)&flow.Tomb == 0 && s.Flags&flow.Tomb != 0 {
 		return nil // a tombstone keeps the time it is kept for
 	}
 	t.arm(h)
-	if s.Flags&^was&flow.Embryonic != 0 {
-		t.partOf(h).newest.push(h)
+	if s.Flags&flow.Embryonic != 0 && (was&flow.Embryonic == 0 || birth != s.Birth) {
+		t.listEmbryonic(h)
 	}
 	return nil
 }
@@ -250,7 +254,7 @@ func (t *Table) Remove(h flow.Handle) {
 		t.ix.remove(replyHash, MakeRef(h, flow.Out))
 	}
 	t.uncount(h)
-	t.count(r.flags, -1)
+	t.count(r, r.flags, -1)
 	t.owners.drop(r.owner)
 	t.dropExtra(r)
 	t.giveBack(h)

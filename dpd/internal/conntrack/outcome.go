@@ -6,7 +6,8 @@ type Outcome uint32
 const (
 	// StateChanged says that the protocol state is another than before.
 	StateChanged Outcome = 1 << iota
-	// HandshakeDone says that the session is established and no longer embryonic; the server is alive.
+	// HandshakeDone says that the session is no longer embryonic: TCP's handshake is done, or the server answered a datagram. The
+	// server is alive.
 	HandshakeDone
 	// Ending is the first believed FIN or RST of either side: the end of the session begins.
 	Ending

@@ -202,8 +202,8 @@ func (t *Table) store(h flow.Handle, s *flow.Session, owner uint16) {
 		t.uncount(h)
 	}
 	t.cold[h] = cold{birth: s.Birth, term: s.Term, ver: s.Ver, service: s.Service, server: s.Server}
-	t.count(r.flags, -1)
-	t.count(s.Flags, 1)
+	t.count(r, r.flags, -1)
+	t.count(r, s.Flags, 1)
 	r.state, r.bits, r.flags, r.bucket, r.owner = s.State, s.Bits, s.Flags&^flow.Counted|r.flags&flow.Counted, s.Bucket, owner
 	r.kind = r.kind&^(7<<kindModeShift) | uint8(s.Mode)<<kindModeShift
 	r.seen = t.now.Sub(s.Idle)

@@ -5,7 +5,8 @@ import "github.com/holdfast-lb/holdfast/dpd/internal/flow"
 // Stats are counters since New and, where said, present numbers. The owner of the table reads them.
 type Stats struct {
 	V4, V6        int    // present records, tombstones included
-	Embryonic     int    // present
+	Embryonic     int    // present, of these
+	Unanswered    int    // not TCP
 	SoftTombs     int    // present
 	ReplyOnly     int    // present
 	Owners        int    // present lives of nodes that own records
@@ -16,7 +17,8 @@ type Stats struct {
 	Full          uint64
 	IndexFull     uint64 // no room in the index although there was a free record
 	Invalid       uint64
-	Evicted       uint64 // embryonic sessions that made room
+	EmbryonicFull uint64 // refused: as many embryonic sessions of the protocol as may be, none of them old enough to go
+	Evicted       uint64 // embryonic sessions that made room, or gave their port
 	Expired       uint64 // reported by Sweep
 	SweepRounds   uint64
 	SweepLagMS    uint32 // how late the latest report was
@@ -34,13 +36,17 @@ func (t *Table) Stats() Stats {
 	return s
 }
 
-// count books a record with these flags in (n = 1) or out (n = -1).
-func (t *Table) count(f flow.Flags, n int) {
+// count books record r with these flags in (n = 1) or out (n = -1).
+func (t *Table) count(r *record, f flow.Flags, n int) {
 	if f&(flow.Embryonic|flow.Tomb|flow.ReplyOnly) == 0 {
 		return
 	}
 	if f&flow.Embryonic != 0 {
 		t.stats.Embryonic += n
+		if r.proto != flow.ProtoTCP {
+			t.stats.Unanswered += n
+		}
+		t.part[r.kind/kindWide].embryonic[protocolOf(r.proto)].live += n
 	}
 	if f&flow.SoftTomb != 0 {
 		t.stats.SoftTombs += n

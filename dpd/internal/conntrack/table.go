@@ -33,7 +33,8 @@ type Config struct {
 	// OnFull is asked to remove an aged session of a part that is full, IPv6's with six, and says whether it did. It is called
 	// within Insert, and may call what Insert itself may be called beside: Load and Remove. May be nil.
 	OnFull func(six bool) bool
-	// OnEvict is told of an embryonic session just before it is removed to make room; it must not call the table. May be nil.
+	// OnEvict is told of an embryonic session just before it is removed to make room in the table, or for its port; it must not
+	// call the table. May be nil.
 	OnEvict func(flow.Handle, *flow.Session)
 	// OnUncount is told the server of each session that SetCounted marked, when it becomes a tombstone or goes; it must not
 	// call the table. May be nil.
@@ -81,9 +82,8 @@ type part struct {
 	first, end uint32 // handles [first, end)
 	fresh      uint32 // lowest handle never used
 	free       uint32 // head of the free list, linked through record.side
-	walk       uint32 // where the search for something to evict goes on
-	newest     recent
 	used       int
+	embryonic  [protocols]embryos
 }
 
 // New builds an empty table. Close gives the memory back.
@@ -106,6 +106,11 @@ func New(c Config) (*Table, error) {
 	end := t.first6 + uint32(c.CapacityV6)
 	t.part[0] = part{first: 1, end: t.first6, fresh: 1}
 	t.part[1] = part{first: t.first6, end: end, fresh: t.first6}
+	for i, capacity := range [...]int{c.CapacityV4, c.CapacityV6} {
+		for j := range t.part[i].embryonic {
+			t.part[i].embryonic[j].most = embryonicMost(j, capacity)
+		}
+	}
 	buckets := max(int(float64(2*(c.CapacityV4+c.CapacityV6))/(slots*c.Load))+1, 16)
 	t.ordinary, t.plain = ordinaryTCP(0), plainTCP(0)
 	if err := t.allocate(int(end), c.CapacityV6, buckets, c.CapacityExtra); err != nil {
@@ -129,6 +134,14 @@ func (t *Table) allocate(records, wide, buckets, extra int) (err error) {
 	}
 	if t.ix.bucket, err = region[bucket](&t.arena, buckets); err != nil {
 		return err
+	}
+	for i := range t.part {
+		for j := range t.part[i].embryonic {
+			l := &t.part[i].embryonic[j]
+			if l.ring, err = sparse[embryo](&t.arena, 2*l.most); err != nil {
+				return err
+			}
+		}
 	}
 	if t.paths.all, err = sparse[path](&t.arena, wide+1); err != nil {
 		return err

@@ -325,60 +325,6 @@ func TestTombstoneYieldsItsOriginalTupleToTheLiving(t *testing.T) {
 	}
 }
 
-func TestFullTableEvictsEmbryonicSessionsNewestFirst(t *testing.T) {
-	var evicted []flow.Key
-	tab := newTable(t, Config{CapacityV4: 4, CapacityV6: 2, OnEvict: func(_ flow.Handle, s *flow.Session) { evicted = append(evicted, s.Orig) }})
-	mk := func(i int, f flow.Flags) *flow.Session {
-		s := tcp4(t)
-		s.Orig.Meta += uint64(i) << 48
-		s.Reply.Meta += uint64(i) << 48
-		s.Flags = f
-		return s
-	}
-	for i, f := range []flow.Flags{flow.Embryonic, 0, flow.Embryonic, 0} {
-		if _, err := tab.Insert(mk(i, f)); err != nil {
-			t.Fatal(err)
-		}
-	}
-	if _, err := tab.Insert(mk(10, 0)); err != nil || len(evicted) != 1 || evicted[0] != mk(2, 0).Orig {
-		t.Fatalf("%v, evicted %v", err, evicted)
-	}
-	if _, err := tab.Insert(mk(11, 0)); err != nil || len(evicted) != 2 || evicted[1] != mk(0, 0).Orig {
-		t.Fatalf("%v, evicted %v", err, evicted)
-	}
-	if _, err := tab.Insert(mk(12, flow.Embryonic)); !errors.Is(err, flow.ErrFull) {
-		t.Fatalf("established sessions were evicted: %v", err)
-	}
-	if _, err := tab.Insert(tcp6(t)); err != nil {
-		t.Errorf("IPv6 has its own room: %v", err)
-	}
-	if st := tab.Stats(); st.Evicted != 2 || st.Full != 1 || st.V4 != 4 || st.V6 != 1 || st.Embryonic != 1 {
-		t.Errorf("%+v", st)
-	}
-}
-
-func TestFullTableFindsAnEmbryonicSessionThatIsNoLongerRemembered(t *testing.T) {
-	tab := newTable(t, Config{CapacityV4: 3})
-	for i := range 3 {
-		s := tcp4(t)
-		s.Orig.Meta += uint64(i) << 48
-		s.Reply.Meta += uint64(i) << 48
-		if i != 1 {
-			s.Flags = 0
-		}
-		if _, err := tab.Insert(s); err != nil {
-			t.Fatal(err)
-		}
-	}
-	tab.part[0].newest = recent{}
-	s := tcp4(t)
-	s.Orig.Meta += 9 << 48
-	s.Reply.Meta += 9 << 48
-	if _, err := tab.Insert(s); err != nil {
-		t.Error(err)
-	}
-}
-
 func TestConfigIsRefused(t *testing.T) {
 	for name, c := range map[string]Config{
 		"no capacity":       {},

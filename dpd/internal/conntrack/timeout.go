@@ -5,13 +5,14 @@ import "github.com/holdfast-lb/holdfast/dpd/internal/flow"
 // Timeouts are seconds of idleness per protocol state.
 type Timeouts [flow.NumStates]uint32
 
-// DefaultTimeouts are those of DPVS, save two: ESTABLISHED is an hour, as IPVS synchronises it (90 s ends connections that
-// merely wait), and CLOSE_WAIT two minutes (7 s ends half-closed connections that are still sending).
+// DefaultTimeouts are those of DPVS, save three: ESTABLISHED is an hour, as IPVS synchronises it (90 s ends connections that
+// merely wait), CLOSE_WAIT two minutes (7 s ends half-closed connections that are still sending), and UDP without an
+// answer half a minute, as a forged source never shows more.
 func DefaultTimeouts() Timeouts {
 	return Timeouts{
 		flow.TCPNone: 2, flow.TCPEstablished: 3600, flow.TCPSynSent: 3, flow.TCPSynRecv: 30, flow.TCPFinWait: 120,
 		flow.TCPTimeWait: 7, flow.TCPClose: 3, flow.TCPCloseWait: 120, flow.TCPLastAck: 7, flow.TCPListen: 120, flow.TCPSynAck: 30,
-		flow.UDPNone: 300, flow.UDPOneWay: 300, flow.UDPNormal: 300, flow.ICMPNormal: 300,
+		flow.UDPNone: 30, flow.UDPOneWay: 30, flow.UDPNormal: 300, flow.ICMPNormal: 300,
 	}
 }
 

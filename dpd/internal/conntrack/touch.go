@@ -111,10 +111,10 @@ func (t *Table) touchSlow(h flow.Handle, d flow.Direction, seg *Segment, now exp
 	}
 	if r.state != before {
 		o |= StateChanged
-		if r.state == flow.TCPEstablished && r.flags&flow.Embryonic != 0 {
-			t.count(r.flags, -1)
+		if (r.state == flow.TCPEstablished || r.state == flow.UDPNormal) && r.flags&flow.Embryonic != 0 {
+			t.count(r, r.flags, -1)
 			r.flags &^= flow.Embryonic
-			t.count(r.flags, 1)
+			t.count(r, r.flags, 1)
 			o |= HandshakeDone
 		}
 		r.timeout = expiry.SpanOf(t.seconds(t.cold[h].service, r.state))

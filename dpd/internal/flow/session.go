@@ -92,7 +92,8 @@ const (
 	HardTomb
 	// Synced says that the record came from a peer and no packet of it was seen here yet.
 	Synced
-	// Embryonic is TCP whose handshake is not done. It travels only as an answer or under defer.
+	// Embryonic says that the server has not agreed to the session: TCP whose handshake is not done, or UDP without an answer. It
+	// travels only as an answer or under defer.
 	Embryonic
 	// Confirmed says that at least one peer acknowledged a version of this birth.
 	Confirmed

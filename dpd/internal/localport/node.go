@@ -27,7 +27,8 @@ type node struct {
 	start  uint8
 	fresh  uint8 // how many of the fresh were passed
 	live   bool
-	_      [4]byte
+	hand   uint8 // the port that is offered next, see Pool.Offer
+	_      [3]byte
 	queued [4]uint64
 	queue  fifo
 	_      [20]byte
@@ -55,6 +56,20 @@ func (n *node) take(c *chunks) (high uint8, ok bool) {
 			return i + firstHigh, true
 		}
 	}
+}
+
+// offer returns the high 8 bits of the port in use that comes next at the hand, looking at up to *looks ports, which it lowers by
+// those it looked at.
+func (n *node) offer(looks *int) (high uint8, ok bool) {
+	for ; *looks > 0; *looks-- {
+		i := uint8((int(n.start) + int(n.hand)) % PerBucket)
+		n.hand = (n.hand + 1) % PerBucket
+		if w, m := bit(i); n.used[w]&m != 0 {
+			*looks--
+			return i + firstHigh, true
+		}
+	}
+	return 0, false
 }
 
 func (n *node) use(i uint8) bool {

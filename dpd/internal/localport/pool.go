@@ -63,6 +63,8 @@ type Pool struct {
 	nodes  slab
 	turn   uint32
 	stats  Stats
+	// offered is what Offer passes on: on its stack it would escape.
+	offered flow.Key
 }
 
 type laddr struct {
@@ -149,6 +151,33 @@ func (p *Pool) Take(b flow.Bucket, server Endpoint) (reply flow.Key, ok bool) {
 	}
 	p.stats.Exhausted++
 	return reply, false
+}
+
+// Offer is for when Take found no port: it passes reply tuples in use, of bucket b to the server, to give until that has given one
+// back, by Release, and reports it by true. At most looks ports are looked at. They come in the order in which a pool without free
+// ports gave them, each once a round, the next call going on where the last one ended.
+func (p *Pool) Offer(b flow.Bucket, server Endpoint, looks int, give func(reply *flow.Key) bool) bool {
+	leased := p.leased[familyPart(server.Family)]
+	for i := range leased {
+		a := leased[(p.turn+uint32(i))%uint32(len(leased))]
+		n, _ := p.node(keyOf(server, a, b), false)
+		if n == nil {
+			continue
+		}
+		share := (looks + len(leased) - i - 1) / (len(leased) - i)
+		looks -= share
+		for {
+			high, ok := n.offer(&share)
+			if !ok {
+				break
+			}
+			p.offered = replyKey(server, &p.addrs[a], uint16(high)<<8|uint16(b))
+			if give(&p.offered) {
+				return true
+			}
+		}
+	}
+	return false
 }
 
 func replyKey(s Endpoint, l *laddr, port uint16) flow.Key {

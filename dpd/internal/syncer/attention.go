@@ -275,6 +275,9 @@ func (s *Shard) hinted(m *member, msg *syncwire.Message) {
 	x.Flags |= flow.Shared
 	if done {
 		x.State, x.Timeout = flow.TCPEstablished, 0
+		if x.Orig.Proto() != flow.ProtoTCP {
+			x.State = flow.UDPNormal
+		}
 	}
 	progress(x, b)
 	if done || announced(x) && (endBegins(was, b) || msg.Hint&syncwire.HintFin != 0 && b != was && !x.Seq[d^1].Seen) {

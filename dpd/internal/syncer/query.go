@@ -52,14 +52,23 @@ const (
 // Miss is called for a mid-stream TCP packet, or a UDP packet, without a session.
 func (s *Shard) Miss(now int64, k *flow.Key, b flow.Bucket) MissVerdict {
 	s.time(now)
-	udp := k.Proto() != flow.ProtoTCP
-	if udp && !s.unsettledNow() {
+	if k.Proto() == flow.ProtoTCP {
+		return s.miss(k, b, MissDrop)
+	}
+	if !s.unsettledNow() {
 		return MissSchedule
 	}
-	refused := MissDrop
-	if udp {
-		refused = MissSchedule
-	}
+	return s.miss(k, b, MissSchedule)
+}
+
+// MissReply is Miss for a packet to a local address, which a server sent: it begins no session, so the peers are always asked. They
+// hear of a UDP session by its first answer alone, and that may be the packet.
+func (s *Shard) MissReply(now int64, k *flow.Key, b flow.Bucket) MissVerdict {
+	s.time(now)
+	return s.miss(k, b, MissDrop)
+}
+
+func (s *Shard) miss(k *flow.Key, b flow.Bucket, refused MissVerdict) MissVerdict {
 	q := s.query(k)
 	if q.key == *k && s.now < q.until {
 		if q.negative {
@@ -72,7 +81,7 @@ func (s *Shard) Miss(now int64, k *flow.Key, b flow.Bucket) MissVerdict {
 	for i, m := range s.members {
 		// A joining member holds nothing that others lack, and nothing new comes to a degraded one: a datagram, which
 		// may be scheduled, does not wait for its answer.
-		if !m.suspected && !m.joining && !(udp && m.degraded) {
+		if !m.suspected && !m.joining && !(refused == MissSchedule && m.degraded) {
 			nodes |= 1 << i
 			n++
 		}
@@ -85,7 +94,7 @@ func (s *Shard) Miss(now int64, k *flow.Key, b flow.Bucket) MissVerdict {
 		return refused
 	}
 	wait := int64(queryWait)
-	if udp {
+	if k.Proto() != flow.ProtoTCP {
 		wait = datagramMay
 	}
 	s.queryID++

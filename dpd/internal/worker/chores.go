@@ -8,6 +8,7 @@ import (
 	"github.com/holdfast-lb/holdfast/dpd/internal/flow"
 	"github.com/holdfast-lb/holdfast/dpd/internal/stat"
 	"github.com/holdfast-lb/holdfast/dpd/internal/syncer"
+	"github.com/holdfast-lb/holdfast/dpd/internal/syncwire"
 )
 
 // heartbeat is what other threads see of a worker's life.
@@ -193,7 +194,7 @@ func (w *Worker) actions() bool {
 		case syncer.ActClosed:
 			w.eventOfAction(flow.EventClosed, a, "closed")
 		case syncer.ActRemoved:
-			w.eventOfAction(flow.EventExpired, a, "handshake_not_done")
+			w.eventOfAction(flow.EventExpired, a, notAgreed(&a.Msg.Rec))
 		case syncer.ActRefuted:
 		default:
 			w.outbox(a)
@@ -203,6 +204,14 @@ func (w *Worker) actions() bool {
 	w.acting = false
 	w.resume(true) // after Done: what goes on may make the shard act again
 	return true
+}
+
+// notAgreed is why a session ended that its server never agreed to.
+func notAgreed(r *syncwire.Record) string {
+	if k := flow.Key(r.Orig); k.Proto() != flow.ProtoTCP {
+		return "not_answered"
+	}
+	return "handshake_not_done"
 }
 
 // Beat is the tick of the last turn and the greatest gap between two turns of late, both in milliseconds. Any thread.

@@ -16,6 +16,9 @@ import (
 // in the moment before the pool was told.
 const portTries = 4
 
+// portLooks bounds the ports looked at for one that an embryonic session may give up.
+const portLooks = 16
+
 // openTimeout, in seconds, holds until the first packet was booked and the state's own timeout applies.
 const openTimeout = 30
 
@@ -61,8 +64,8 @@ func (w *Worker) open(i int) {
 		Orig: *k, Mode: svc.Mode, Service: svc.ID, Server: srv.ID, Bucket: bucket, Timeout: openTimeout,
 		State: first(k),
 	}
-	if k.Proto() == flow.ProtoTCP {
-		x.Flags = flow.Embryonic
+	if svc.Mode != flow.DR && svc.Mode != flow.Tunnel || k.Proto() == flow.ProtoTCP {
+		x.Flags = flow.Embryonic // its server's answers pass here, or it is TCP
 	}
 	h, why := w.create(x, srv)
 	if h == 0 {
@@ -79,8 +82,12 @@ func (w *Worker) open(i int) {
 
 // create takes a local port and stores the session; 0 and the reason if it can't.
 func (w *Worker) create(x *flow.Session, srv *sched.Server) (flow.Handle, stat.Counter) {
+	server := localport.Endpoint{Addr: srv.Addr, Port: srv.Port, Proto: srv.Proto, Family: srv.Family}
 	for range portTries {
-		reply, ok := w.ports.Take(x.Bucket, localport.Endpoint{Addr: srv.Addr, Port: srv.Port, Proto: srv.Proto, Family: srv.Family})
+		reply, ok := w.ports.Take(x.Bucket, server)
+		if !ok && w.ports.Offer(x.Bucket, server, portLooks, w.giveUp) {
+			reply, ok = w.ports.Take(x.Bucket, server)
+		}
 		if !ok {
 			return 0, stat.DropNoPort
 		}
@@ -98,12 +105,16 @@ func (w *Worker) create(x *flow.Session, srv *sched.Server) (flow.Handle, stat.C
 	return 0, stat.DropNoPort
 }
 
-// Evicted takes back what an embryonic session held that the full table gave up for another, and has the shard count it no
-// more. It is the OnEvict of this worker's table.
+// Evicted takes back what an embryonic session held that was given up for another, and has the shard count it no more. It is the
+// OnEvict of this worker's table. A server that was asked to open the connection gets a RST, or it would refuse the next SYN from that
+// port, which may come at once, and wait in vain for a minute.
 func (w *Worker) Evicted(s *flow.Session) {
 	w.count[stat.Evicted]++
 	w.shard.Evicted(s)
 	w.ports.Release(s.Reply)
+	if s.Mode == flow.FullNAT && s.Bits&flow.SynIn != 0 && s.Seq[flow.In].Seen && s.Owner == w.shard.Self() {
+		w.reset(s, flow.In)
+	}
 }
 
 // usable says whether the server of record h is configured and up, so that a new life may go to it.
@@ -148,12 +159,13 @@ func (w *Worker) wait4(i int) bool {
 		return false
 	}
 	var b flow.Bucket
+	ask := (*syncer.Shard).Miss
 	if w.view.Steer.Local(k.Dst().Addr()) {
-		b = flow.Bucket(k.DstPort())
+		b, ask = flow.Bucket(k.DstPort()), (*syncer.Shard).MissReply
 	} else {
 		b = w.bucket(k)
 	}
-	if w.shard.Miss(w.wall, k, b) != syncer.MissWait {
+	if ask(w.shard, w.wall, k, b) != syncer.MissWait {
 		return false
 	}
 	if !w.wait.add(w.pkt[i], k, w.now) {

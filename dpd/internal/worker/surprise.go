@@ -97,6 +97,9 @@ func (w *Worker) facts(info *packet.Info, d flow.Direction, o conntrack.Outcome)
 func Facts(seg *conntrack.Segment, d flow.Direction, o conntrack.Outcome) syncer.Packet {
 	p := syncer.Packet{Dir: d, Alive: true}
 	if seg == nil {
+		if o&conntrack.HandshakeDone != 0 {
+			p.Hint = syncwire.HintAck
+		}
 		return p
 	}
 	const ctl = conntrack.SYN | conntrack.FIN | conntrack.RST

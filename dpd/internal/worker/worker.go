@@ -164,6 +164,8 @@ type Worker struct {
 	to    flow.Key // of the packet at hand
 	seg   conntrack.Segment
 	born  flow.Session // the session that open makes
+	// giveUp is the table's GiveUp, bound once.
+	giveUp func(reply *flow.Key) bool
 	alone bool         // the node has one worker
 
 	routes   routeCache
@@ -212,6 +214,7 @@ func New(c Config) *Worker {
 		panics:  contain.Log{Report: c.Panicked},
 	}
 	w.view.Schedule = w.sched.Snapshot()
+	w.giveUp = w.table.GiveUp
 	w.alone = c.Map.Workers() == 1
 	w.routes.snap = noRoutes
 	for i := range c.Queues {

@@ -187,7 +187,10 @@ func (c *conn) progress(p packet) {
 	}
 	c.waits = 0
 	if c.udp {
-		if c.phase == opening {
+		switch {
+		case c.phase == opening && p.dir == flow.In:
+			c.emit(flow.Out, 0, 10)
+		case c.phase == opening:
 			c.establish()
 		}
 		return

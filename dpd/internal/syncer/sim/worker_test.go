@@ -88,7 +88,11 @@ func (s *shard) miss(now int64, p packet, syn bool) {
 		}
 		return
 	}
-	switch s.Miss(now, &p.key, p.c.bucket) {
+	ask := s.Miss
+	if p.dir == flow.Out {
+		ask = s.MissReply
+	}
+	switch ask(now, &p.key, p.c.bucket) {
 	case syncer.MissWait:
 		p.tried = true
 		if len(s.waiting) < worker.HoldMax {
@@ -143,9 +147,9 @@ func (s *shard) open(now int64, p packet) {
 	if !n.admitted || p.dir != flow.In || n.sync.Frozen() || n.clocks.guard.Off {
 		return
 	}
-	x := flow.Session{Orig: p.key, Service: 1, Server: 1, Mode: flow.FullNAT, Bucket: p.c.bucket, State: flow.UDPNone}
+	x := flow.Session{Orig: p.key, Service: 1, Server: 1, Mode: flow.FullNAT, Bucket: p.c.bucket, State: flow.UDPNone, Flags: flow.Embryonic}
 	if p.key.Proto() == flow.ProtoTCP {
-		x.State, x.Flags = flow.TCPNone, flow.Embryonic
+		x.State = flow.TCPNone
 	}
 	h := s.create(now, &x, servers[n.w.rng.IntN(2)])
 	if h == 0 {
