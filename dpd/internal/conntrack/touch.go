@@ -15,7 +15,7 @@ const (
 	// side's packets may pass by another node.
 	ackAhead = 1 << 24
 	// unusual flags take a packet off the short path.
-	unusual = flow.Tomb | flow.ReplyOnly | flow.Synced | flow.Embryonic
+	unusual = flow.Tomb | flow.ReplyOnly | flow.Synced | flow.Embryonic | flow.Probed
 )
 
 // Touch books a packet of direction d on record h: last-seen, sequence hints, protocol state, sticky bits. seg is read for
@@ -102,6 +102,9 @@ func (t *Table) touchSlow(h flow.Handle, d flow.Direction, seg *Segment, now exp
 	if r.flags&flow.Synced != 0 {
 		r.flags &^= flow.Synced
 		o |= FirstLocalPacket
+	}
+	if d == flow.Out {
+		r.flags &^= flow.Probed
 	}
 	before := r.state
 	if tcp {

@@ -101,6 +101,9 @@ const (
 	Counted
 	// Shared says that this node owns the session and another one serves packets of it, which it said by HINT. Doesn't travel.
 	Shared
+	// Probed says that a SYN on this session went to its server, which takes no new ones, and that no packet of the server came since.
+	// Doesn't travel.
+	Probed
 )
 
 // Tomb selects the tombstone kinds.

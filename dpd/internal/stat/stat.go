@@ -30,7 +30,8 @@ const (
 	Held       // packets that waited for a QUERY
 	Released   // of those, the ones whose QUERY was answered
 	Takeovers  // sessions taken over by this worker
-	Evicted    // embryonic sessions given up since the table was full
+	Evicted    // embryonic sessions given up since the table was full, or for their port
+	Reopened   // sessions begun anew since the server of the old one is down or not configured
 
 	// Drops, each with its reason.
 
@@ -85,7 +86,7 @@ const (
 
 var names = [NumCounters]string{
 	"rx_packets", "rx_bytes", "tx_packets", "tx_bytes", "turns", "empty_turns", "pauses", "panics", "hits", "opened", "handed_over", "to_sync",
-	"to_host", "icmp_errors", "generated", "resets", "resets_lost", "unanswered", "held", "released", "takeovers", "evicted",
+	"to_host", "icmp_errors", "generated", "resets", "resets_lost", "unanswered", "held", "released", "takeovers", "evicted", "reopened",
 	"drop_no_service", "drop_no_server", "drop_no_local_port", "drop_table_full", "drop_not_allocating", "drop_no_session",
 	"drop_hold_full", "drop_hold_timeout", "drop_no_route", "drop_handover_full", "drop_sync_ring_full",
 	"drop_host_ring_full", "drop_ttl", "drop_too_big", "drop_tx_full", "drop_no_memory", "drop_not_for_us",

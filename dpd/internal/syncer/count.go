@@ -21,6 +21,7 @@ const (
 	Revived
 	Reborn
 	RebirthLimited
+	SynProbed // SYNs passed to a server that takes no new ones, to learn whether it has the session
 	Aged
 	Closed
 	Displaced // dropped: a later life has its reply tuple
@@ -63,7 +64,7 @@ const (
 
 var counterNames = [NumCounters]string{
 	"create_reply_taken", "create_refused", "store_fault", "installed", "install_refused", "invalid", "not_member", "view_old",
-	"accepted", "stale", "equal", "refuted", "taken_over", "adopted", "revived", "reborn", "rebirth_limited", "aged", "closed",
+	"accepted", "stale", "equal", "refuted", "taken_over", "adopted", "revived", "reborn", "rebirth_limited", "syn_probed", "aged", "closed",
 	"displaced", "yielded", "hint_sent", "hint_repeated", "hint_used", "hint_limited", "hint_answered",
 	"nack_limited", "query_sent", "query_repeated",
 	"query_limited", "query_answered", "query_unknown", "answer_limited", "collected", "collect_waits",

@@ -134,8 +134,11 @@ func (s *Shard) Syn(now int64, h flow.Handle, isn uint32, serverOK bool) SynVerd
 	if s.off(KeepBirthOnSyn) {
 		return SynServe
 	}
-	if !serverOK || x.Owner != s.self && !s.confirmedLately(x) {
+	if x.Owner != s.self && !s.confirmedLately(x) {
 		return SynNew
+	}
+	if !serverOK {
+		return s.probe(h, x)
 	}
 	if !s.rebirth.take(s.now) {
 		s.Count[RebirthLimited]++

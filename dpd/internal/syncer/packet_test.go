@@ -431,7 +431,8 @@ func TestSyn(t *testing.T) {
 		{"on an aged session is a new session", flow.TCPEstablished, flow.SoftTomb, 1, 9_000, true, syncer.SynNew},
 		{"repeated is served", flow.TCPSynSent, flow.Embryonic, 1, last - 1, true, syncer.SynServe},
 		{"with another number on an embryonic session is a new birth", flow.TCPSynSent, flow.Embryonic, 1, 9_000, true, syncer.SynReborn},
-		{"on a session whose server is down is a new session", flow.TCPEstablished, 0, 1, 9_000, false, syncer.SynNew},
+		{"on a session whose server is down goes to that", flow.TCPEstablished, 0, 1, 9_000, false, syncer.SynServe},
+		{"on an embryonic session whose server is down is a new session", flow.TCPSynSent, flow.Embryonic, 1, 9_000, false, syncer.SynNew},
 		{"on a replica that no digest confirmed is a new session", flow.TCPEstablished, 0, 2, 9_000, true, syncer.SynNew},
 	} {
 		t.Run(c.name, func(t *testing.T) {

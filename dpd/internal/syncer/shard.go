@@ -59,6 +59,7 @@ type Shard struct {
 	mapped  uint64 // announced records with a mapping
 
 	attend  []attention
+	probes  [probeSize]probe
 	repeats []repeat
 	queries []query
 	queryID uint64
@@ -291,6 +292,20 @@ func (s *Shard) expiredElsewhere(h flow.Handle, x *flow.Session) Keep {
 		s.adopt(h, x)
 	}
 	return 5_000
+}
+
+// Abandon forgets a session of this node's that neither its server agreed to nor a peer knows of: its client begins anew. It reports
+// false for others.
+func (s *Shard) Abandon(now int64, h flow.Handle) bool {
+	s.time(now)
+	x := &s.cur
+	s.store.Load(h, x)
+	if x.Owner != s.self || x.Flags&flow.Embryonic == 0 || announced(x) || x.Flags&flow.Confirmed != 0 {
+		return false
+	}
+	s.event(ActRemoved, x)
+	s.forget(h, x)
+	return true
 }
 
 // Delete closes a session at the word of an operator, whoever owns it.

@@ -73,6 +73,7 @@ func (w *Worker) Table() *conntrack.Table { return w.table }
 // useSchedule takes up a snapshot. Timeouts that a service overrides are told to the table, which keeps those of services
 // that are gone for the sessions that outlive them.
 func (w *Worker) useSchedule(s *sched.Snapshot) {
+	w.missing.compare(w.now, w.view.Schedule, s)
 	w.sched.Use(s)
 	for _, svc := range s.Services() {
 		t := conntrack.Timeouts(svc.Timeouts)

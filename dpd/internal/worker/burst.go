@@ -136,6 +136,15 @@ const surprising = ^(conntrack.Doubted | conntrack.Untracked)
 // hit books a packet of a known session and forwards it.
 func (w *Worker) hit(i int, ref conntrack.Ref) {
 	info := &w.info[i]
+	if ref.Dir() == flow.In && w.begins(info) && w.reopen(i, ref.Handle()) {
+		return
+	}
+	w.pass(i, ref)
+}
+
+// pass is hit of a session that stays.
+func (w *Worker) pass(i int, ref conntrack.Ref) {
+	info := &w.info[i]
 	var o conntrack.Outcome
 	if info.Class == packet.ClassTCP {
 		seg := &w.seg // field by field, not as a whole, for the reason that admit gives

@@ -69,6 +69,7 @@ func (w *Worker) tick() {
 	w.shard.Tick(w.wall, w.budget())
 	w.host()
 	w.resetDue()
+	w.missing.tick(w.now)
 	if w.wait.n > 0 {
 		w.back.N = 0
 		w.wait.expire(w.now, &w.back)

@@ -58,10 +58,17 @@ func (w *Worker) open(i int) {
 		w.refuse(i, stat.DropNoServer)
 		return
 	}
-	bucket := w.bucket(k)
+	if why, ok := w.openAt(i, svc, srv); !ok {
+		w.refuse(i, why)
+	}
+}
+
+// openAt makes a session with a server for packet i and forwards it; if it can't, the packet is still the caller's.
+func (w *Worker) openAt(i int, svc *sched.Service, srv *sched.Server) (why stat.Counter, ok bool) {
+	k := &w.key[i]
 	x := &w.born // on the stack it would escape through the shard's store
 	*x = flow.Session{
-		Orig: *k, Mode: svc.Mode, Service: svc.ID, Server: srv.ID, Bucket: bucket, Timeout: openTimeout,
+		Orig: *k, Mode: svc.Mode, Service: svc.ID, Server: srv.ID, Bucket: w.bucket(k), Timeout: openTimeout,
 		State: first(k),
 	}
 	if svc.Mode != flow.DR && svc.Mode != flow.Tunnel || k.Proto() == flow.ProtoTCP {
@@ -69,15 +76,15 @@ func (w *Worker) open(i int) {
 	}
 	h, why := w.create(x, srv)
 	if h == 0 {
-		w.refuse(i, why)
-		return
+		return why, false
 	}
 	w.count[stat.Opened]++
 	if w.table.SetCounted(h) { // counted would look the server up again
 		w.sched.Opened(srv)
 	}
 	w.eventOf(flow.EventCreated, h, "")
-	w.hit(i, conntrack.MakeRef(h, flow.In))
+	w.pass(i, conntrack.MakeRef(h, flow.In))
+	return 0, true
 }
 
 // create takes a local port and stores the session; 0 and the reason if it can't.

@@ -19,6 +19,12 @@ func (w *Worker) surprise(i int, h flow.Handle, d flow.Direction, o conntrack.Ou
 		o&(conntrack.SynOnExisting|conntrack.HitSoftTomb) != 0 {
 		return w.synOnRecord(i, h)
 	}
+	if o&conntrack.FirstLocalPacket != 0 && info.Class != packet.ClassTCP && w.dead(h) {
+		w.missing.note(w.now, 0) // the session came from a peer
+		if d == flow.In && w.reopen(i, h) {
+			return false
+		}
+	}
 	if o&conntrack.DupAck != 0 {
 		w.free(w.pkt[i], stat.DropAckStorm)
 		return false

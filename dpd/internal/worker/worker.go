@@ -161,12 +161,12 @@ type Worker struct {
 	work      turn
 	panics    contain.Log
 
-	to    flow.Key // of the packet at hand
-	seg   conntrack.Segment
-	born  flow.Session // the session that open makes
+	to   flow.Key // of the packet at hand
+	seg  conntrack.Segment
+	born flow.Session // the session that open makes
 	// giveUp is the table's GiveUp, bound once.
 	giveUp func(reply *flow.Key) bool
-	alone bool         // the node has one worker
+	alone  bool // the node has one worker
 
 	routes   routeCache
 	due      [expirePerTurn]flow.Handle
@@ -182,6 +182,7 @@ type Worker struct {
 	sweep    int    // deadlines still to look at now
 	share    int    // deadlines to look at in each millisecond
 	gap      uint32 // greatest distance of two turns since the last publication, milliseconds
+	missing  goneServers
 	freeze   uint32 // opens nothing until this tick; 0: not frozen
 	signals  map[uint32]*signal
 	beat     heartbeat
