@@ -13,7 +13,7 @@ type deadlines []deadline
 
 const (
 	unit = 1 << 40
-	// rewind is when the virtual time starts again, long before it overflows.
+	// rewind is when the virtual time is set back to 0, long before it overflows.
 	rewind = 1 << 62
 )
 
@@ -21,15 +21,40 @@ func (h deadlines) less(i, j int) bool {
 	return h[i].at < h[j].at || h[i].at == h[j].at && h[i].order < h[j].order
 }
 
-// build starts the heap for s; rotate moves the order of equals, so that workers begin differently.
-func (h deadlines) build(s *Service, rotate uint32) deadlines {
+// rebuild is the heap for s, at virtual time now. Who had a turn to come before keeps it, or one service whose servers come and go
+// would begin with its heaviest one for ever; turns missed meanwhile are lost. rotate moves the order of equals, so that workers begin
+// differently.
+func (h deadlines) rebuild(s *Service, now uint64, had []turn, rotate uint32) deadlines {
 	h = h[:0]
 	n := uint32(len(s.takes))
 	for i, j := range s.takes {
-		h = append(h, deadline{at: unit / uint64(s.Servers[j].Weight) / 2, order: (uint32(i) + n - rotate%n) % n, server: j})
+		r := &s.Servers[j]
+		at := now + unit/uint64(r.Weight)/2
+		if t := &had[r.slot]; t.serial == r.serial {
+			at = now
+			if t.at > now {
+				at += (t.at - now) / uint64(r.Weight) * uint64(t.weight)
+			}
+		}
+		h = append(h, deadline{at: at, order: (uint32(i) + n - rotate%n) % n, server: j})
 	}
 	h.heapify()
 	return h
+}
+
+// keep notes the turns to come of the heap's servers, which are those of s.
+func (h deadlines) keep(s *Service, had []turn) {
+	for i := range h {
+		if r := &s.Servers[h[i].server]; int(r.slot) < len(had) {
+			had[r.slot] = turn{serial: r.serial, weight: r.Weight, at: h[i].at}
+		}
+	}
+}
+
+// turn is when a server has its next turn, and the weight that it was computed for.
+type turn struct {
+	serial, weight uint32
+	at             uint64
 }
 
 func (h deadlines) heapify() {

@@ -7,6 +7,7 @@ type State struct {
 	worker  uint32
 	workers uint32
 	conns   []conns
+	turns   []turn // by slot of the server: where a heap that is built anew goes on
 	cursors []cursor
 }
 
@@ -18,6 +19,7 @@ type cursor struct {
 	of   *Service // what heap was built for
 	next uint32   // RR: picks so far
 	heap deadlines
+	at   uint64 // virtual time: of the last turn
 }
 
 // NewState makes the state of worker number worker of workers, with an empty snapshot.
@@ -30,6 +32,7 @@ func (st *State) Use(s *Snapshot) {
 	st.snap = s
 	if n := int(s.slots); n > len(st.conns) {
 		st.conns = append(make([]conns, 0, n+n/4), st.conns...)[:n]
+		st.turns = append(make([]turn, 0, n+n/4), st.turns...)[:n]
 	}
 	if n := int(s.cursors); n > len(st.cursors) {
 		st.cursors = append(make([]cursor, 0, n+n/4), st.cursors...)[:n]
@@ -65,14 +68,15 @@ func (st *State) Connections(r *Server) uint32 {
 	return 0
 }
 
-// full says whether the server has as many connections as this worker may give it: its share of the node's limit.
+// full says whether the server has as many connections as this worker may give it: its share of the node's limit, but one at least, or
+// flows of some workers would find no server. So a limit below the number of workers is one for each worker.
 func (st *State) full(r *Server) bool {
 	if r.MaxConnections == 0 {
 		return false
 	}
 	limit, w := uint64(r.MaxConnections), uint64(st.worker)
 	share := limit*(w+1)/uint64(st.workers) - limit*w/uint64(st.workers)
-	return uint64(st.Connections(r)) >= share
+	return uint64(st.Connections(r)) >= max(share, 1)
 }
 
 // Pick chooses a server for a new flow of a service of the snapshot in use; false when none takes it. It doesn't count
@@ -85,6 +89,9 @@ func (st *State) Pick(s *Service) (*Server, bool) {
 	if c.of != s {
 		if c.of == nil || c.of.ID != s.ID {
 			c.next = st.worker // so that workers don't all begin with the same server
+			c.at = 0
+		} else {
+			c.heap.keep(c.of, st.turns)
 		}
 		c.of = s
 		c.heap = c.heap[:0]
@@ -110,11 +117,18 @@ func (st *State) pickRR(s *Service, c *cursor) (*Server, bool) {
 }
 
 func (st *State) pickWRR(s *Service, c *cursor) (*Server, bool) {
-	if len(c.heap) == 0 || c.heap[0].at > rewind {
-		c.heap = c.heap.build(s, c.next)
+	if len(c.heap) == 0 {
+		c.heap = c.heap.rebuild(s, c.at, st.turns, c.next)
+	}
+	if c.heap[0].at > rewind {
+		c.at = c.heap[0].at
+		for i := range c.heap {
+			c.heap[i].at -= c.at
+		}
 	}
 	r := &s.Servers[c.heap[0].server]
 	if !st.full(r) {
+		c.at = c.heap[0].at
 		c.heap.advance(r.Weight)
 		return r, true
 	}
@@ -123,6 +137,7 @@ func (st *State) pickWRR(s *Service, c *cursor) (*Server, bool) {
 		return nil, false
 	}
 	r = &s.Servers[c.heap[at].server]
+	c.at = c.heap[at].at
 	c.heap[at].at += unit / uint64(r.Weight)
 	c.heap.heapify()
 	return r, true
