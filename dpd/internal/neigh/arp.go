@@ -19,6 +19,7 @@ func (m *Machine) arp(now uint32, in int, info *packet.Info, p port.Packet) {
 		return
 	}
 	if o, ok := m.owned.Lookup(sender); ok && o.answer {
+		m.defend(now, in, sender, o)
 		m.drop(p, Conflict)
 		return
 	}

@@ -16,6 +16,7 @@ const (
 	Unasked     // answer without a question, and nothing to doubt
 	NotOurs     // for an address that this host does not own or answer for
 	WrongLink   // for another station or VLAN
+	Defended    // an address of ours, by saying again whose it is
 	Conflict    // somebody else uses an address of ours
 	BadMessage  // hop limit, checksum, code or options that the RFC forbids
 	Limited     // more echo requests, or new neighbours, than a second may bring
@@ -32,7 +33,7 @@ const (
 var countNames = [NumCounts]string{
 	ARPAnswered: "arp_answered", NDAnswered: "nd_answered", EchoAnswered: "echo_answered", ProbeHeard: "probe_heard", ProofAsked: "proof_asked", ProofHeard: "proof_heard",
 	Confirmed: "confirmed", Heard: "heard", Doubted: "doubted", Unasked: "unasked", NotOurs: "not_ours",
-	WrongLink: "wrong_link", Conflict: "address_conflict", BadMessage: "bad_message", Limited: "limited",
+	WrongLink: "wrong_link", Defended: "address_defended", Conflict: "address_conflict", BadMessage: "bad_message", Limited: "limited",
 	TableFull: "table_full", Waited: "waited", WaitFull: "wait_full", Unreachable: "unreachable", NoRoute: "no_route",
 	PoolEmpty: "pool_empty", NotHandled: "not_handled",
 }

@@ -81,6 +81,9 @@ func (m *Machine) advertised(now uint32, in int, p port.Packet, h packet.ICMP, s
 		m.drop(p, BadMessage)
 		return
 	case own && o.answer:
+		if mac != m.ports[in].MAC {
+			m.defend(now, in, target, o)
+		}
 		m.drop(p, Conflict)
 		return
 	}

@@ -55,7 +55,8 @@ type Machine struct {
 	proof     proof
 
 	announcements []announcement
-	groups        []membership // of every address that is answered for
+	defended      map[netip.Addr]uint32 // tick of the last time, of addresses of ours alone
+	groups        []membership          // of every address that is answered for
 	groupCursor   int
 	nextReport    uint32
 
