@@ -124,10 +124,41 @@ func parse4(data []byte, info *Info, l3 int) Reason {
 	if info.TTL == 0 {
 		return ZeroTTL
 	}
+	if ihl > IPv4Size && badOptions(h[IPv4Size:ihl]) {
+		return BadOptions
+	}
 	if w0&ip4FragMask != 0 {
 		return Fragment
 	}
 	return parseL4(data, info, l3+ihl, l3+total, proto)
+}
+
+// IPv4 options (RFC 791 3.1).
+const (
+	optEnd         = 0
+	optNop         = 1
+	optLooseSource = 131
+	optStrictRoute = 137
+)
+
+// badOptions says whether options are malformed, or tell by which way the packet is to go: who may say that passes filters.
+func badOptions(o []byte) bool {
+	for len(o) > 0 {
+		switch o[0] {
+		case optEnd:
+			return false
+		case optNop:
+			o = o[1:]
+			continue
+		case optLooseSource, optStrictRoute:
+			return true
+		}
+		if len(o) < 2 || o[1] < 2 || int(o[1]) > len(o) {
+			return true
+		}
+		o = o[o[1]:]
+	}
+	return false
 }
 
 func parse6(data []byte, info *Info, l3 int) Reason {

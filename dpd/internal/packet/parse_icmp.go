@@ -29,11 +29,23 @@ func parseICMP(data []byte, info *Info, l4, end int, proto uint8) Reason {
 		if why := parseQuote(data[:end], info, l4+ICMPSize); why != OK {
 			return why
 		}
+		if !info.answersQuote() {
+			return ForeignQuote
+		}
 	default:
 		return UnknownICMP
 	}
 	info.Class = class
 	return OK
+}
+
+// answersQuote says whether an ICMP error goes to whoever sent the packet that it quotes.
+func (i *Info) answersQuote() bool {
+	q := &i.Quote
+	if i.Family() == 4 {
+		return uint32(i.Addr[0]) == uint32(q.Addr[0]>>32)
+	}
+	return i.Addr[2] == q.Addr[0] && i.Addr[3] == q.Addr[1]
 }
 
 func icmpClass(proto, typ uint8) Class {
@@ -133,7 +145,8 @@ func walk6(data []byte, off int, next uint8, quoted bool) (proto uint8, l4 int, 
 			}
 		case protoRouting:
 			// With segments left the destination is not the final one, and the checksum is over the final one.
-			if h[3] != 0 {
+			// Type 0 is refused in any case (RFC 5095).
+			if h[3] != 0 || h[2] == 0 && !quoted {
 				return next, off, BadExtension
 			}
 		}

@@ -64,7 +64,7 @@ func TestParseAccepts(t *testing.T) {
 			packet.Info{Class: packet.ClassUDP, L3: 14, L4: 34, Payload: 42, End: 42, TTL: 64, DontFrag: true}},
 		{"a TCP segment over IPv6", TCP(client6, vip6).Seq(1).Text("x"),
 			packet.Info{Class: packet.ClassTCP, Seq: 1, Flags: ACK, Window: 65535, L3: 14, L4: 54, Payload: 74, PayloadLen: 1, End: 75, TTL: 64, DontFrag: true}},
-		{"IPv6 extension headers up to the bound", UDP(client6, vip6).Ext(0, make([]byte, 6)).Ext(60, make([]byte, 14)).Ext(44, make([]byte, 6)).Ext(43, make([]byte, 6)).Text("q"),
+		{"IPv6 extension headers up to the bound", UDP(client6, vip6).Ext(0, make([]byte, 6)).Ext(60, make([]byte, 14)).Ext(44, make([]byte, 6)).Ext(43, []byte{2, 0, 0, 0, 0, 0}).Text("q"),
 			packet.Info{Class: packet.ClassUDP, L3: 14, L4: 94, Payload: 102, PayloadLen: 1, End: 103, TTL: 64, DontFrag: true}},
 	} {
 		t.Run(c.name, func(t *testing.T) {

@@ -22,6 +22,8 @@ const (
 	BadUDPLength             // UDP length below 8 or beyond the IP payload
 	UnknownICMP              // ICMP type that is neither echo, a translatable error nor neighbour discovery
 	BadQuote                 // ICMP error whose quoted packet can't name a flow
+	ForeignQuote             // ICMP error to another address than the quoted packet's source, which never asked for it
+	BadOptions               // IPv4 options that are malformed, or a source route (RFC 6274 3.13.2.3)
 	BadARP                   // ARP that is not Ethernet and IPv4
 	NumReasons
 )
@@ -45,6 +47,8 @@ var reasonNames = [NumReasons]string{
 	BadUDPLength:      "bad_udp_length",
 	UnknownICMP:       "unknown_icmp_type",
 	BadQuote:          "bad_icmp_quote",
+	ForeignQuote:      "icmp_error_to_another",
+	BadOptions:        "bad_ip_options",
 	BadARP:            "bad_arp",
 }
 
