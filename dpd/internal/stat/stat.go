@@ -55,6 +55,7 @@ const (
 	DropWrongVLAN     // to our MAC address, with the tag of another VLAN
 	DropICMPUnknown   // an ICMP error about a packet that no session knows
 	DropICMPLimited   // more ICMP errors to translate than the limit lets through
+	DropICMPSession   // more ICMP errors about one session than its own limit lets through
 	DropAckStorm      // an acknowledgement that only answers another one, and so on
 	DropSynLimited    // SYNs that would each begin a session anew, more than the limit lets through
 	DropFamily        // the session's other side is of another family or protocol
@@ -90,7 +91,7 @@ var names = [NumCounters]string{
 	"drop_no_service", "drop_no_server", "drop_no_local_port", "drop_table_full", "drop_not_allocating", "drop_no_session",
 	"drop_hold_full", "drop_hold_timeout", "drop_no_route", "drop_handover_full", "drop_sync_ring_full",
 	"drop_host_ring_full", "drop_ttl", "drop_too_big", "drop_tx_full", "drop_no_memory", "drop_not_for_us",
-	"drop_wrong_vlan", "drop_icmp_unknown", "drop_icmp_limited", "drop_ack_storm", "drop_syn_limited",
+	"drop_wrong_vlan", "drop_icmp_unknown", "drop_icmp_limited", "drop_icmp_session_limited", "drop_ack_storm", "drop_syn_limited",
 	"drop_family_mismatch", "drop_udp6_zero_checksum", "drop_bad_icmp_checksum", "drop_not_routable", "drop_refused",
 	"drop_stale", "drop_panic",
 	"sync_rx", "sync_tx", "sync_rx_bytes", "sync_tx_bytes", "sync_fault", "sync_no_peer", "sync_shard_ring_full",

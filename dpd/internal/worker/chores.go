@@ -72,7 +72,7 @@ func (w *Worker) tick() {
 	w.missing.tick(w.now)
 	if w.wait.n > 0 {
 		w.back.N = 0
-		w.wait.expire(w.now, &w.back)
+		w.wait.expire(w.now, &w.back, &w.backFrom)
 		w.resume(false)
 	}
 }

@@ -67,7 +67,9 @@ func (r *floodRig) wait(ms uint32) {
 }
 
 // in is a frame that comes in by a device.
-func (r *floodRig) in(dev int, f *dpdtest.Frame) { r.arrive(dev, 0, f.Eth(rigMAC[dev], rigNext).Bytes()) }
+func (r *floodRig) in(dev int, f *dpdtest.Frame) {
+	r.arrive(dev, 0, f.Eth(rigMAC[dev], rigNext).Bytes())
+}
 
 // client is the next one whose packets have the bucket; -1: any.
 func (r *floodRig) client(proto uint8, bucket int) netip.AddrPort {

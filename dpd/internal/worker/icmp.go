@@ -12,6 +12,10 @@ import (
 // make up an error must not keep a session alive or end it.
 func (w *Worker) icmpError(i int, ref conntrack.Ref) {
 	h, d := ref.Handle(), ref.Dir()
+	if !w.errors.take(h, w.now) {
+		w.free(w.pkt[i], stat.DropICMPSession)
+		return
+	}
 	if !w.relayed.take(w.now) {
 		w.free(w.pkt[i], stat.DropICMPLimited)
 		return

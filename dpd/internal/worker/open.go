@@ -175,7 +175,7 @@ func (w *Worker) wait4(i int) bool {
 	if ask(w.shard, w.wall, k, b) != syncer.MissWait {
 		return false
 	}
-	if !w.wait.add(w.pkt[i], k, w.now) {
+	if !w.wait.add(w.pkt[i], w.from[i], k, w.now) {
 		w.count[stat.DropHoldFull]++
 		w.discard(w.pkt[i])
 		return true
@@ -192,7 +192,7 @@ func (w *Worker) ours(k *flow.Key) bool {
 // awake moves the packets that waited for a tuple out of the hold; resume lets them go on.
 func (w *Worker) awake(k flow.Key) {
 	if w.wait.n > 0 {
-		w.wait.release(&k, &w.back)
+		w.wait.release(&k, &w.back, &w.backFrom)
 	}
 }
 
@@ -204,9 +204,7 @@ func (w *Worker) resume(answered bool) {
 	if answered {
 		w.count[stat.Released] += uint64(w.back.N)
 	}
-	for i := range w.back.N {
-		w.from[i] = 0
-	}
+	copy(w.from[:], w.backFrom[:w.back.N])
 	w.released, w.overdue = true, !answered
 	w.again, w.back.N = w.back, 0
 	w.burst(&w.again, false)

@@ -41,7 +41,7 @@ const (
 	handedPerTurn = port.BatchMax
 	answerPerMS   = 1 // ICMP errors of ours a millisecond
 	answerBurst   = 50
-	relayPerMS    = 10 // ICMP errors translated a millisecond
+	relayPerMS    = 10 // ICMP errors translated a millisecond, over all; see also errorMeter
 	relayBurst    = 500
 	shardBudget   = 64 // records that the shard may go through in a millisecond, see syncer.Shard.Tick
 	// What it may do beyond that in a turn that found nothing else, see Worker.spare.
@@ -133,6 +133,8 @@ type Worker struct {
 	drop port.Batch
 	wait hold
 	back port.Batch // packets that leave the hold
+	// backFrom is the device of each.
+	backFrom [port.BatchMax]uint8
 	// again is what back was while those packets go on.
 	again port.Batch
 
@@ -177,6 +179,7 @@ type Worker struct {
 	parsed   *stat.Shared
 	answers  tokens // ICMP errors of our own
 	relayed  tokens // ICMP errors translated
+	errors   errorMeter
 	publish  uint32
 	lastTick uint32
 	sweep    int    // deadlines still to look at now
