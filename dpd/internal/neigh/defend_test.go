@@ -55,7 +55,7 @@ func TestAnAddressOfOursIsDefendedOnceInTenSeconds(t *testing.T) {
 func TestADefenceSaysWhoseTheAddressIs(t *testing.T) {
 	w := newWorld(t, testConfig()).quiet()
 	w.in(0, dpdtest.ARP(packet.ARPReply, evilMAC, our4, ourMAC, our4))
-	w.expect(0, dpdtest.ARP(packet.ARPRequest, ourMAC, our4, [6]byte{}, our4).Eth(broadcast, ourMAC).Pad(18))
+	w.expect(0, dpdtest.ARP(packet.ARPRequest, ourMAC, our4, [6]byte{}, our4).Eth(broadcast, ourMAC).Pad(60))
 	if _, ok := w.m.defended[our4]; !ok {
 		t.Error("not noted")
 	}
