@@ -61,12 +61,12 @@ func TestEveryDropIsCountedOnceUnderItsOwnReason(t *testing.T) {
 				c.client.Send(dpdtest.TCP(s.Orig.Src(), s.Orig.Dst()).Flags(packet.SYN).Seq(i * 1000))
 			}
 		}, map[string]uint64{"drop_syn_limited": 100}, nil},
-		{"ICMP errors to translate", func(c *cluster, s *flow.Session) {
+		{"ICMP errors about one session", func(c *cluster, s *flow.Session) {
 			q := dpdtest.TCP(s.Reply.Dst(), s.Reply.Src()).Seq(1).Bytes()
 			for range 600 {
 				c.server.Send(dpdtest.ICMPError(dpdtest.Addr("10.0.0.99"), 3, 1, 0, q, 548))
 			}
-		}, map[string]uint64{"drop_icmp_limited": 100}, map[string]uint64{"icmp_errors": 500}},
+		}, map[string]uint64{"drop_icmp_session_limited": 592}, map[string]uint64{"icmp_errors": 8}},
 		{"answers of ours", func(c *cluster, s *flow.Session) {
 			for range 80 {
 				c.client.Send(dpdtest.TCP(s.Orig.Src(), s.Orig.Dst()).Seq(1).TTL(1))

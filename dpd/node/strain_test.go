@@ -3,6 +3,7 @@ package node
 import (
 	"context"
 	"fmt"
+	"net/netip"
 	"testing"
 
 	"github.com/holdfast-lb/holdfast/dpd/dpdtest"
@@ -12,8 +13,9 @@ import (
 	"github.com/holdfast-lb/holdfast/dpd/internal/worker"
 )
 
-// flood opens n datagram flows of both families.
+// flood opens n datagram flows of both families, which the server answers.
 func (c *cluster) flood(n int) {
+	c.server.OnUDP = func(_, _ netip.AddrPort, p []byte) []byte { return p }
 	for i := range n {
 		c.client.SendUDP(clientAddr(i%2 == 1, uint16(2000+i/2)), vipOf(i%2 == 1), []byte("x"))
 		if i%24 == 23 {
