@@ -19,7 +19,7 @@ SIM_RUNS ?= 2000
 CAMPAIGN_RUNS ?= 200
 HAVE_DPDK := $(shell pkg-config --exists libdpdk 2>/dev/null && echo yes)
 
-.PHONY: help setup build run demo hostile test test-quick test-vm sim rates bench lint fmt tidy tidy-check generate generate-check clean
+.PHONY: help setup build run demo hostile flood test test-quick test-vm sim rates bench lint fmt tidy tidy-check generate generate-check clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -52,6 +52,11 @@ hostile: ## send hostile sync datagrams of 19 kinds while data planes restart in
 	@if [ $$(id -u) = 0 ]; then .ci/setup || true; fi
 	@$(MAKE) --no-print-directory build
 	@bin/hostile $(HOSTILE_FLAGS)
+
+flood: ## SYN, UDP, mid-stream, ICMP error and ARP/ND floods in the lab: no connection lost, new ones open, memory flat
+	@if [ $$(id -u) = 0 ]; then .ci/setup || true; fi
+	@$(MAKE) --no-print-directory build
+	@bin/flood $(FLOOD_FLAGS)
 
 test: ## everything: formatting, vet, unit tests (race, shuffle), pure build, DPDK on vdevs, mocked and lab end to end
 	@.ci/test
