@@ -159,7 +159,7 @@ type Timeouts struct {
 	TCPCloseWait   int `key:"tcp_close_wait" min:"1" max:"86400" unit:"s" doc:"TCP CLOSE_WAIT: the server has not closed its half yet"`
 	TCPLastAck     int `key:"tcp_last_ack" min:"1" max:"86400" unit:"s" doc:"TCP LAST_ACK"`
 	TCPSynAck      int `key:"tcp_synack" min:"1" max:"86400" unit:"s" doc:"TCP SYNACK: a SYN cookie is out"`
-	UDP            int `key:"udp" min:"1" max:"86400" unit:"s" doc:"UDP"`
+	UDP            int `key:"udp" min:"1" max:"86400" unit:"s" doc:"UDP; 30 s at most until the server has answered"`
 	ICMP           int `key:"icmp" min:"1" max:"86400" unit:"s" doc:"ICMP echo"`
 }
 

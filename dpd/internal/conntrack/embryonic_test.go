@@ -122,7 +122,7 @@ func TestAUsedDatagramSessionOutlivesAFlood(t *testing.T) {
 }
 
 func TestUDPWithoutAnAnswerEndsAfterHalfAMinute(t *testing.T) {
-	tab := newTable(t, Config{CapacityV4: 8})
+	tab := newTable(t, Config{CapacityV4: 8, Timeouts: &Timeouts{flow.UDPNone: 300, flow.UDPOneWay: 300, flow.UDPNormal: 300}})
 	s := numbered(t, 0, flow.ProtoUDP, flow.Embryonic)
 	s.Timeout = 0
 	h, _ := tab.Insert(s)

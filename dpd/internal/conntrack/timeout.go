@@ -36,8 +36,20 @@ func (t *Table) SetServiceTimeouts(service uint32, over *Timeouts) {
 	t.override[service] = &o
 }
 
+// unansweredMost is the longest timeout, in seconds, of UDP without an answer. A configuration names one for all of UDP, and a flood
+// of forged sources must not hold the table for that long.
+const unansweredMost = 30
+
 // seconds is the timeout of a state for sessions of a service.
 func (t *Table) seconds(service uint32, state flow.State) uint32 {
+	s := t.configured(service, state)
+	if state == flow.UDPNone || state == flow.UDPOneWay {
+		s = min(s, unansweredMost)
+	}
+	return s
+}
+
+func (t *Table) configured(service uint32, state flow.State) uint32 {
 	if len(t.override) > 0 {
 		if o := t.override[service]; o != nil && o[state] != 0 {
 			return o[state]

@@ -61,9 +61,11 @@ func TestReasonsAreReadFromThePageOfMetrics(t *testing.T) {
 holdfast_dpd_dropped_packets_total{node="lb1",reason="no_session"} 41
 holdfast_dpd_worker{node="lb1",name="evicted"} 7
 holdfast_dpd_worker{node="lb1",name="hits"} 9
+holdfast_dpd_node{name="host_limited"} 3
+holdfast_dpd_node{name="host_arp_answered"} 3
 other{name="evicted"} 5
 `), sum)
-	if sum["no_session"] != 42 || sum["evicted"] != 7 || len(sum) != 2 {
+	if sum["no_session"] != 42 || sum["evicted"] != 7 || sum["host_limited"] != 3 || len(sum) != 3 {
 		t.Errorf("%v", sum)
 	}
 }

@@ -187,7 +187,7 @@ func readReasons(page io.Reader, sum map[string]uint64) {
 		v, err := strconv.ParseFloat(value, 64)
 		switch {
 		case !ok || err != nil || !strings.HasPrefix(family, "holdfast_dpd_"):
-		case label == `reason="`, name == "evicted", strings.HasPrefix(family, "holdfast_dpd_host"), strings.HasPrefix(family, "holdfast_dpd_neigh"):
+		case label == `reason="`, name == "evicted", strings.HasPrefix(name, "host_") && !strings.HasSuffix(name, "_answered"):
 			sum[name] += uint64(v)
 		}
 	}
