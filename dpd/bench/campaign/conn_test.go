@@ -332,6 +332,10 @@ func (w *world) atServer(p *segment) {
 			return
 		}
 	}
+	if p.flags&flagRST != 0 && c.via != t {
+		w.total.strays++ // a server that was offered the connection first, and half opened it, is told that it is over
+		return
+	}
 	if c.guarded && c.state != over && c.via != t && !c.excused() {
 		w.violate("connection %d, which was safe, comes to another server or from another local address: %+v, %s", id, p, c)
 		return

@@ -63,7 +63,7 @@ type Config struct {
 	Sessions int // established ones that are in the table from the start
 	// Order is the length of the random order over tuples that the traffic repeats.
 	Order int
-	// Room for sessions that the traffic opens.
+	// Room for sessions that the traffic opens. None of them is answered, and such may take a quarter of the table.
 	Room int
 	Port port.Port
 	Pool port.Pool
@@ -103,7 +103,7 @@ func New(cfg Config) (_ *Course, err error) {
 	for q := range c.queues {
 		c.queues[q] = []int{q}
 	}
-	if c.table, err = conntrack.New(conntrack.Config{CapacityV4: cfg.Sessions + cfg.Room + 1024, CapacityV6: 1}); err != nil {
+	if c.table, err = conntrack.New(conntrack.Config{CapacityV4: cfg.Sessions + 4*cfg.Room + 1024, CapacityV6: 1}); err != nil {
 		return nil, err
 	}
 	defer func() {
