@@ -12,7 +12,6 @@ type conn struct {
 	rounds             int // requests to make
 	done               int // responses here
 	tries              int
-	sent               int64
 	due                uint32  // number of the last timer
 	door               *node   // by which it sends
 	back               *node   // by which its server does; nil: the holder of the block
@@ -23,7 +22,6 @@ type conn struct {
 	// guarded: it must not break, since the nodes of holders have it.
 	guarded bool
 	holders []life
-	hold    bool // it waits for peace before it goes on
 }
 
 // life is one process.
@@ -52,7 +50,6 @@ type accepted struct {
 	c         *conn
 	first     uint32
 	received  int // requests
-	fin       bool
 	finTries  int
 	clientFin bool
 }

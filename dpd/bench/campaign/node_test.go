@@ -38,7 +38,6 @@ type node struct {
 	up       bool   // the coordinator knows that its gRPC stands
 	shift    int64  // realtime is wrong by so much
 	wall     clock.Wall
-	stood    int64
 	fencedAt map[flow.Node]int64
 	vouched  int64
 }

@@ -15,8 +15,10 @@ import (
 
 // Addresses of a mesh that a coordinator hands out.
 const (
-	SyncPort                     = syncPort
-	ServerNet, LaddrNet, NetMask = serverNet, laddrNet, netMask
+	SyncPort  = syncPort
+	ServerNet = serverNet
+	LaddrNet  = laddrNet
+	NetMask   = netMask
 )
 
 // Sip is the sync address of node i.

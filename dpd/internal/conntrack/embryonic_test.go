@@ -170,8 +170,7 @@ func TestEvictionAgreesWithAModel(t *testing.T) {
 		var model []entry
 		at := func(h flow.Handle) int { return slices.IndexFunc(model, func(e entry) bool { return e.h == h }) }
 		now := expiry.Tick(rnd.Uint32())
-		var tab *Table
-		tab = newTable(t, Config{CapacityV4: 50, OnEvict: func(h flow.Handle, s *flow.Session) {
+		tab := newTable(t, Config{CapacityV4: 50, OnEvict: func(h flow.Handle, s *flow.Session) {
 			i := at(h)
 			if i < 0 || now.Since(model[i].at) < embryonicLeast {
 				t.Fatalf("seed %d: evicted what is not embryonic or young", seed)

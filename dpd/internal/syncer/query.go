@@ -81,7 +81,7 @@ func (s *Shard) miss(k *flow.Key, b flow.Bucket, refused MissVerdict) MissVerdic
 	for i, m := range s.members {
 		// A joining member holds nothing that others lack, and nothing new comes to a degraded one: a datagram, which
 		// may be scheduled, does not wait for its answer.
-		if !m.suspected && !m.joining && !(refused == MissSchedule && m.degraded) {
+		if !m.suspected && !m.joining && (refused != MissSchedule || !m.degraded) {
 			nodes |= 1 << i
 			n++
 		}

@@ -37,7 +37,7 @@ type scenario struct {
 
 func run(ctx context.Context, rate int, span, rest time.Duration, verbose bool) (r result, err error) {
 	r.rate = rate
-	var progress io.Writer = io.Discard
+	progress := io.Discard
 	if verbose {
 		progress = os.Stdout
 	}
@@ -120,7 +120,10 @@ func (s *scenario) trial(ctx context.Context, name string, span time.Duration, s
 			t.example = fmt.Sprint("a new connection: ", err, " after ", time.Since(at).Round(time.Millisecond))
 		}
 		if err == nil {
-			_, err = s.fresh.Ask("close", nil)
+			if _, err := s.fresh.Ask("close", nil); err != nil {
+				stop()
+				return t, fmt.Errorf("close a connection: %w", err)
+			}
 		}
 		if err := sleep(ctx, openEvery-time.Since(at)); err != nil {
 			stop()
