@@ -101,10 +101,21 @@ func (s *Shard) send(to uint32, lane syncwire.Lane, kind syncwire.Kind, h flow.H
 	if !numbered(kind, lane, x) {
 		a.Msg.Rec.Seq = [2]syncwire.Seq{}
 	}
-	if s.off(ReplyOnlyLocal) {
+	if s.off(ReplyOnlyLocal) || x.Flags&flow.ReplyOnly != 0 && s.tentative(x) {
 		a.Msg.Rec.Flags &^= uint16(flow.ReplyOnly)
 	}
 	return a
+}
+
+// tentative says whether x yielded to a life that nobody was told of: its server has not answered, and may never. Elsewhere x is
+// still the one that serves the client. When that life is told, it says by itself that it is the later one.
+func (s *Shard) tentative(x *flow.Session) bool {
+	h, d, ok := s.store.Find(&x.Orig)
+	if !ok || d != flow.In {
+		return false
+	}
+	s.store.Load(h, &s.above)
+	return s.above.Birth > x.Birth && !announced(&s.above)
 }
 
 // nextSeq numbers a message to a node or to all. What is received is confirmed of the live lane alone.

@@ -188,7 +188,9 @@ func (s *Shard) roomFor(m *member, x *flow.Session) {
 	s.Count[Yielded]++
 	x.Flags |= flow.ReplyOnly
 	x.Timeout = min(x.Timeout, replyOnlyTimeout)
-	s.nack(m, oh, o)
+	if announced(o) { // else it may never be: see tentative
+		s.nack(m, oh, o)
+	}
 }
 
 // install stores a life that is new here.

@@ -106,6 +106,37 @@ func TestAForgottenOwnRecordIsClaimedAgain(t *testing.T) {
 	}
 }
 
+// A later life that its server has not answered may never be. Here it has the original tuple; elsewhere nothing is taken away for
+// it: the earlier life served the client there when a query brought the later one.
+func TestALifeThatNobodyWasToldOfTakesNothingAwayElsewhere(t *testing.T) {
+	for name, told := range map[string]bool{"tentative": false, "told": true} {
+		t.Run(name, func(t *testing.T) {
+			b := newBench(t, 0)
+			late := session(1, 1, 6, 200<<16, 1, 1, 1)
+			late.Flags = flow.Embryonic
+			if told {
+				late.Flags, late.Ver = 0, 2
+			}
+			b.store.Insert(&late)
+			b.Recount()
+			early := session(1, 2, 5, 100<<16, 2, 1, 2)
+			b.hear(2, syncwire.KindSession, early)
+			if x := b.held(early); x.Flags&flow.ReplyOnly == 0 {
+				t.Fatalf("holds %+v", x)
+			}
+			if m := b.sends(); (len(m) == 1) != told {
+				t.Errorf("answered by %+v", m)
+			}
+			h, _, _ := b.store.Find(&early.Reply)
+			b.Resend(b.now, nodeID(3), 1, syncer.Ref{Birth: early.Birth, Handle: h})
+			m := b.sends()
+			if len(m) != 1 || m[0].Msg.Rec.Birth != uint64(early.Birth) || (m[0].Msg.Rec.Flags&uint16(flow.ReplyOnly) != 0) != told {
+				t.Errorf("sent %+v", m)
+			}
+		})
+	}
+}
+
 // A member that was cut off for longer than ends are remembered shows what this node ended meanwhile. It is told that
 // this is over: taken up again, a table full of it would refuse everybody.
 func TestAnOwnRecordWhoseEndWasForgottenIsOver(t *testing.T) {

@@ -76,8 +76,8 @@ type Shard struct {
 	asks    tokens
 	rebirth tokens
 
-	cur, other, in flow.Session // scratch, so that records don't escape to the heap
-	Count          Counters
+	cur, other, in, above flow.Session // scratch, so that records don't escape to the heap
+	Count                 Counters
 }
 
 // New returns a Shard over a store that no other Shard uses.
