@@ -117,7 +117,9 @@ func TestALifeThatNobodyWasToldOfTakesNothingAwayElsewhere(t *testing.T) {
 			if told {
 				late.Flags, late.Ver = 0, 2
 			}
-			b.store.Insert(&late)
+			if _, err := b.store.Insert(&late); err != nil {
+				t.Fatal(err)
+			}
 			b.Recount()
 			early := session(1, 2, 5, 100<<16, 2, 1, 2)
 			b.hear(2, syncwire.KindSession, early)
