@@ -41,7 +41,11 @@ func (p *peer) greet(f *syncwire.Frame, o *syncseal.Opener, length int) {
 		if salt == p.theirs {
 			p.learn(&f.Hello)
 		}
-		if p.y.mayAnswer(length, syncwire.HelloLen, &p.acks) {
+		acks := &p.doubted
+		if salt == p.theirs || p.y.vouches(p.node, salt) {
+			acks = &p.acks
+		}
+		if p.y.mayAnswer(length, syncwire.HelloLen, acks) {
 			p.say(&f.Hello.Nonce, salt == p.theirs)
 		}
 	}
@@ -241,17 +245,38 @@ func (y *Sync) stranger(r *remote, p *peer, h *syncwire.Header, b []byte) {
 		if f.Has(syncwire.KindHello) && !y.off(NoFence) {
 			y.fence(node)
 		}
+		// Members that began anew meanwhile may be the only ones that this node hears. What they say of it counts when it
+		// answers a HELLO.
+		if f.Has(syncwire.KindFenced) && p != nil {
+			if f.Fenced.Echo == p.nonce {
+				y.fencedBy(&f.Fenced)
+			}
+			p.begunAnew()
+		}
 		return
 	}
 	y.Count[SyncOldInc]++
-	if f.Has(syncwire.KindFenced) || !y.mayAnswer(len(b), syncwire.FencedLen, &r.replies) {
+	proven, replies := y.vouches(node, h.Salt), &r.replies
+	if !proven {
+		replies = &r.doubted
+	}
+	if f.Has(syncwire.KindFenced) || !y.mayAnswer(len(b), syncwire.FencedLen, replies) {
 		return
 	}
 	w := syncwire.Fenced{Inc: h.Inc, ByInc: y.replacedBy(p, node), View: y.epoch}
 	if f.Has(syncwire.KindHello) {
 		w.Echo = f.Hello.Nonce
 	}
-	r.sayFenced(y, node, &w)
+	r.sayFenced(y, node, proven, &w)
+}
+
+// begunAnew says HELLO, once a second, to a peer whose life in the view is over: the one that followed knows more.
+func (p *peer) begunAnew() {
+	if now := p.y.now; now >= p.hello {
+		p.hello = now + helloMax
+		p.vouchedSalt()
+		p.say(nil, false)
+	}
 }
 
 // replacedBy is the incarnation that ended another one; 0: it was removed from the view.

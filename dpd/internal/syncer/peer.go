@@ -33,11 +33,13 @@ type peer struct {
 	opener  [syncwire.NumLanes]*syncseal.Opener
 	in      [syncwire.NumLanes]inLane
 	age     ageing
-	hello   int64 // when to say HELLO again
-	wait    int64 // between HELLOs
-	asked   bool  // the peer may have begun anew: say HELLO once more, whatever is believed
-	acks    tokens
-	answers tokens
+	hello   int64  // when to say HELLO again
+	wait    int64  // between HELLOs
+	asked   bool   // the peer may have begun anew: say HELLO once more, whatever is believed
+	acks    tokens // HELLO_ACKs
+	doubted tokens // the same, to HELLOs under a salt without a proof: what was said to a former life of this node opens, too
+	answers tokens // GAPs
+	repeats tokens // messages sent again for these
 
 	heard     int64 // last authentic datagram of the believed salt
 	suspected bool
@@ -56,7 +58,7 @@ type peer struct {
 func newPeer(y *Sync, n flow.Node) *peer {
 	p := &peer{y: y, at: y.remote(n.ID), node: n, born: y.now, heard: y.now, seqs: make([]uint64, y.cfg.Shards),
 		known: make([]knowledge, y.cfg.Shards), wait: helloMin,
-		acks: bucket(y.now, 100, 20), answers: bucket(y.now, 1_000, 200)}
+		acks: bucket(y.now, 100, 20), doubted: bucket(y.now, 20, 10), answers: bucket(y.now, 1_000, 200), repeats: bucket(y.now, 200_000, sentRefs)}
 	p.salt = p.at.salt(y, n)
 	p.renonce()
 	for l := range p.out {
@@ -229,6 +231,11 @@ func (p *peer) gap(g *syncwire.Gap) {
 	l := &p.out[g.Lane]
 	overrun := false
 	for _, r := range g.Range[:g.N] {
+		if p.repeats.level < 1000 && !p.repeats.take(p.y.now) {
+			p.y.Count[SyncReplies]++
+			p.desync() // digests find the rest
+			return
+		}
 		to := min(r.To, l.sealer.Sent())
 		if to >= r.From && to-r.From >= sentGrams {
 			overrun = true
@@ -244,7 +251,15 @@ func (p *peer) gap(g *syncwire.Gap) {
 			p.y.Count[SyncGapAnswered]++
 			for i := range uint64(w.n) {
 				s := &l.refs[(w.first+i)%sentRefs]
-				if s.ref.Birth != 0 && !p.y.deliver(int(s.shard), &Delivery{Kind: DeliverResend, From: p.node, Seq: s.seq, Ref: s.ref}) {
+				if s.ref.Birth == 0 {
+					continue
+				}
+				if !p.repeats.take(p.y.now) {
+					p.y.Count[SyncReplies]++
+					p.desync()
+					return
+				}
+				if !p.y.deliver(int(s.shard), &Delivery{Kind: DeliverResend, From: p.node, Seq: s.seq, Ref: s.ref}) {
 					p.lostAt(int(s.shard))
 				}
 			}

@@ -37,14 +37,20 @@ type remote struct {
 	former  tokens // of earlier lives: all that they are good for is an answer FENCED
 	blind   tokens // of salts without a proof
 	replies tokens // FENCED
+	doubted tokens // the same, to what came under a salt without a proof
 	known   [openersKept]*syncseal.Opener
 	turn    int // the next of known to be replaced
 	tried   [openersTried]*syncseal.Opener
 	tries   int // the next of tried to be replaced
 
-	fencer  outLane // seals FENCED
-	fences  uint64  // the incarnation that its salt is for; 0: there is none yet
-	fenceAt int64   // since when
+	fencers [2]fencer // for what came with a proof, and without one
+}
+
+// fencer seals FENCED for one life of a node.
+type fencer struct {
+	lane  outLane
+	inc   uint64 // the incarnation that its salt is for; 0: there is none yet
+	since int64
 }
 
 func bucket(now, rate, burst int64) tokens {
@@ -54,7 +60,7 @@ func bucket(now, rate, burst int64) tokens {
 func newRemote(y *Sync, id uint32) *remote {
 	return &remote{
 		id: id, next: y.random32(),
-		vouched: bucket(y.now, 2_000, 200), former: bucket(y.now, 100, 20), blind: bucket(y.now, 20, 10), replies: bucket(y.now, 20, 10),
+		vouched: bucket(y.now, 2_000, 200), former: bucket(y.now, 100, 20), blind: bucket(y.now, 20, 10), replies: bucket(y.now, 20, 10), doubted: bucket(y.now, 10, 5),
 	}
 }
 
@@ -187,10 +193,16 @@ func underLink(among []*syncseal.Opener, l syncseal.Link) *syncseal.Opener {
 	return nil
 }
 
+// vouches says whether a salt of what a life of another node sends has a proof: it was chosen for this life of this node, by who
+// held a cluster key.
+func (y *Sync) vouches(n flow.Node, salt uint32) bool {
+	y.end = syncseal.Ends{SenderInc: n.Inc, ReceiverInc: y.cfg.Self.Inc, Sender: n.ID, Receiver: y.cfg.Self.ID}
+	return y.ring.Vouches(&y.end, salt)
+}
+
 func (r *remote) mayTry(y *Sync, former bool, h *syncwire.Header) bool {
-	y.end = syncseal.Ends{SenderInc: h.Inc, ReceiverInc: y.cfg.Self.Inc, Sender: h.Sender, Receiver: y.cfg.Self.ID}
 	switch {
-	case !y.ring.Vouches(&y.end, h.Salt):
+	case !y.vouches(flow.Node{Inc: h.Inc, ID: h.Sender}, h.Salt):
 		return r.blind.take(y.now)
 	case former:
 		return r.former.take(y.now)
@@ -198,13 +210,15 @@ func (r *remote) mayTry(y *Sync, former bool, h *syncwire.Header) bool {
 	return r.vouched.take(y.now)
 }
 
-// sayFenced tells a life of the node that it is over. There is no link with it, so that goes under a salt of its own.
-func (r *remote) sayFenced(y *Sync, n flow.Node, w *syncwire.Fenced) {
-	if r.fences == 0 || r.fencer.sealer.Sent() >= y.saltEnd || r.fences != n.Inc && y.now-r.fenceAt >= fencerKeep {
-		r.fencer = newOutLane(&y.ring, syncseal.Link{Inc: y.cfg.Self.Inc, Sender: y.cfg.Self.ID, Receiver: n.ID, Salt: r.salt(y, n)}, false)
-		r.fences, r.fenceAt = n.Inc, y.now
+// sayFenced tells a life of the node that it is over. There is no link with it, so that goes under a salt of its own, which is not
+// replaced for another life for a while. Replays of former lives have another one, so that they don't keep it from a zombie.
+func (r *remote) sayFenced(y *Sync, n flow.Node, proven bool, w *syncwire.Fenced) {
+	f := &r.fencers[b2i(!proven)]
+	if f.inc == 0 || f.lane.sealer.Sent() >= y.saltEnd || f.inc != n.Inc && y.now-f.since >= fencerKeep {
+		f.lane = newOutLane(&y.ring, syncseal.Link{Inc: y.cfg.Self.Inc, Sender: y.cfg.Self.ID, Receiver: n.ID, Salt: r.salt(y, n)}, false)
+		f.inc, f.since = n.Inc, y.now
 	}
-	l := &r.fencer
+	l := &f.lane
 	l.begin(syncwire.LaneControl, syncwire.MinMTU, y.epoch, y.sent())
 	l.builder.Fenced(w)
 	if b := l.seal(); b != nil {

@@ -115,7 +115,7 @@ func (y *Sync) SetView(now int64, v *View) bool {
 		y.cfg.Self, y.born, y.peers, y.isFenced = v.Self, y.now, nil, false
 		y.use.tell = nil // counted by the former life
 		for _, r := range y.remotes {
-			r.fences = 0
+			r.fencers[0].inc, r.fencers[1].inc = 0, 0
 		}
 	}
 	y.setRemotes(v)
