@@ -8,6 +8,12 @@ import (
 // travels are the flags that mean something to another node; the rest speak of this one.
 const travels = flow.ReplyOnly | flow.SoftTomb | flow.HardTomb | flow.Embryonic
 
+// Whoever takes a session over, or gives it a new birth, needs a higher number.
+const (
+	termMost  = 1 << 31
+	birthMost = 1 << 63
+)
+
 // maxTimeout bounds what a peer may ask a record to live, in seconds.
 const maxTimeout = 30 * 24 * 3600
 
@@ -46,7 +52,7 @@ func fromWire(s *flow.Session, r *syncwire.Record) {
 func valid(s *flow.Session) bool {
 	fo, fr := s.Orig.Family(), s.Reply.Family()
 	return (fo == flow.IPv4 || fo == flow.IPv6) && (fr == flow.IPv4 || fr == flow.IPv6) &&
-		s.Birth != 0 && s.Owner.ID != 0 && s.Term != 0 && s.Ver != 0 &&
+		s.Birth != 0 && s.Birth < birthMost && s.Owner.ID != 0 && s.Term != 0 && s.Term < termMost && s.Ver != 0 &&
 		s.Timeout <= maxTimeout && s.State < flow.NumStates &&
 		s.Mode >= flow.FullNAT && s.Mode <= flow.Tunnel &&
 		s.Flags&flow.Tomb != flow.Tomb &&

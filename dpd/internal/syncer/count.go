@@ -57,6 +57,7 @@ const (
 	AckStray     // of nothing that waits for it
 	ClaimUnasked // too many at a time
 	ClaimUnacked // given up
+	Crowded      // of too many owners that are no members
 	Outlived     // what peers hold of this node's own, and whose end it forgot
 	Recovered    // what this node was said to own and had lost
 	NumCounters
@@ -71,7 +72,7 @@ var counterNames = [NumCounters]string{
 	"ended_given_up", "ended_unconfirmed", "aged_given_up", "digest_equal", "digest_unequal", "digest_unsure",
 	"digest_unequal_there", "digest_reply_stray", "listed", "bulk_sent", "resent", "resend_gone", "ack_sent", "acked", "ack_stray",
 	"claim_unasked",
-	"claim_unacked", "outlived", "recovered",
+	"claim_unacked", "crowded", "outlived", "recovered",
 }
 
 // String is the counter's name in metrics.

@@ -83,3 +83,6 @@ func (s *Shard) HasEnded(x flow.Session) bool { return s.hasEnded(&x) }
 
 // EndSalts has every link take another salt after so many datagrams of a lane.
 func (y *Sync) EndSalts(after uint64) { y.saltEnd = after }
+
+// EndQueues is how many owners' ends are kept apart.
+func (s *Shard) EndQueues() int { return len(s.tombs.queues) }

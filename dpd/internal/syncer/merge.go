@@ -36,6 +36,10 @@ func (s *Shard) record(m *member, msg *syncwire.Message) {
 	if s.claims.open > 0 {
 		s.shows(m, s.hash(&s.in.Orig), s.in.Birth, s.in.Term, s.in.Owner, s.in.Flags&flow.HardTomb != 0)
 	}
+	if mapped(&s.in) && s.crowded(s.in.Owner) {
+		s.Count[Crowded]++
+		return
+	}
 	if s.outlived(&s.in, msg) {
 		s.Count[Outlived]++
 		s.refuseEnded(m, &s.in)

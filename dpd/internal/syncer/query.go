@@ -183,9 +183,10 @@ func (s *Shard) askLater(h flow.Handle, x *flow.Session) {
 	}
 }
 
-// askOne asks a member for the record of a tuple, without waiting for it.
+// askOne asks a member for the record of a tuple, without waiting for it. What makes it ask is a member's word, so it takes no
+// question away from packets that wait.
 func (s *Shard) askOne(m *member, k *flow.Key, b flow.Bucket) {
-	if !s.asks.take(s.now) {
+	if !s.asides.take(s.now) {
 		s.Count[QueryLimited]++
 		return
 	}

@@ -165,18 +165,18 @@ func TestQuestionsAndAnswersAreLimited(t *testing.T) {
 			t.Error("not answered a millisecond later")
 		}
 	})
-	t.Run("a HINT for what is not here asks no more than packets may", func(t *testing.T) {
+	t.Run("a HINT for what is not here asks by a bucket of its own", func(t *testing.T) {
 		b := newBench(t, 0)
 		n := 0
 		for range 5_000 {
 			b.Receive(b.now, nodeID(2), &syncwire.Message{Kind: syncwire.KindHint, Rec: record(s)})
 			n += len(b.sends())
 		}
-		if n != 1_000 || b.Count[syncer.QuerySent] != 1_000 || b.Count[syncer.QueryLimited] != 4_000 {
+		if n != 500 || b.Count[syncer.QuerySent] != 500 || b.Count[syncer.QueryLimited] != 4_500 {
 			t.Errorf("%d questions in one burst, counted %d and %d limited", n, b.Count[syncer.QuerySent], b.Count[syncer.QueryLimited])
 		}
-		if b.Miss(b.now, &s.Orig, 0x10) != syncer.MissDrop {
-			t.Error("the bucket is another one")
+		if b.Miss(b.now, &s.Orig, 0x10) != syncer.MissWait {
+			t.Error("a packet pays for it")
 		}
 	})
 }

@@ -73,7 +73,8 @@ type Shard struct {
 	pace    pace
 	retry   int64
 	nacks   tokens
-	asks    tokens
+	asks    tokens // of packets that wait
+	asides  tokens // of others
 	rebirth tokens
 
 	cur, other, in, above flow.Session // scratch, so that records don't escape to the heap
@@ -85,7 +86,7 @@ func New(cfg Config, store Store, ports Ports) *Shard {
 	s := &Shard{
 		store: store, ports: ports, self: cfg.Self, rules: cfg.Off,
 		attend: make([]attention, attendSize), queries: make([]query, querySize), graves: newGraves(),
-		nacks: tokens{rate: 20000, burst: 4000}, asks: tokens{rate: 5000, burst: 1000}, rebirth: tokens{rate: 2000, burst: 500},
+		nacks: tokens{rate: 20000, burst: 4000}, asks: tokens{rate: 5000, burst: 1000}, asides: tokens{rate: 2000, burst: 500}, rebirth: tokens{rate: 2000, burst: 500},
 		out:   make([]Action, 0, 64),
 		ready: []uint32{cfg.Self.ID},
 		tombs: newTombstones(cmp.Or(cfg.Ended, DefaultEnded)),
@@ -100,7 +101,9 @@ func New(cfg Config, store Store, ports Ports) *Shard {
 	}
 	s.relabel()
 	s.SetDigestKey(cfg.DigestKey)
-	s.nacks.level, s.asks.level, s.rebirth.level = s.nacks.burst*1000, s.asks.burst*1000, s.rebirth.burst*1000
+	for _, t := range []*tokens{&s.nacks, &s.asks, &s.asides, &s.rebirth} {
+		t.level = t.burst * 1000
+	}
 	return s
 }
 

@@ -96,6 +96,16 @@ func (q *sums) of(n flow.Node) *ownerSums {
 	return nil
 }
 
+// restMost is how many records of owners without a place are held. The table has room for the names of 65,535 owners, and those of
+// this node and of the members must be among them.
+const restMost = 8192
+
+// crowded says whether a record of an owner that is no member must be refused, since there are too many such owners.
+func (s *Shard) crowded(n flow.Node) bool {
+	q := &s.sums
+	return n != s.self && q.rest.n >= restMost && s.member(n) == nil && q.of(n) == nil
+}
+
 // open makes a place for an owner, maybe that of another who has nothing here any more.
 func (q *sums) open(n flow.Node) *ownerSums {
 	for _, o := range q.list {

@@ -61,7 +61,11 @@ const (
 	isAged   = 1
 )
 
+// endsOf is the queue of an owner. Those of owners that are no members have one together: nobody's word is waited for.
 func (s *Shard) endsOf(owner flow.Node) *endQueue {
+	if owner != s.self && s.member(owner) == nil {
+		owner = flow.Node{}
+	}
 	for _, q := range s.tombs.queues {
 		if q.owner == owner {
 			return q
